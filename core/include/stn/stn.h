@@ -278,8 +278,17 @@ void stn_net_memory_get(const stn_net *net, stn_net_memory *memory);
 /* ---- runs
  * ------------------------------------------------------------------------------------------ */
 
-/* Opens dataset, device state and net from a checked config; nothing is written yet. */
-int32_t stn_run_open(stn_ctx *ctx, stn_config *config, stn_dev *dev, stn_run **run, stn_err *err);
+typedef struct stn_run_options {
+    bool keep_values, no_fusion; /* as in stn_net_spec */
+    bool not_reproducible;       /* the device's self-test was overridden: marked in every output */
+    void (*progress)(void *user, uint32_t done, uint32_t total); /* while compiling */
+    void *progress_user;
+} stn_run_options;
+
+/* Opens dataset, net and device state from a checked config; nothing is written yet. config and dev
+ * must outlive the run. options may be NULL. */
+int32_t stn_run_open(stn_ctx *ctx, stn_config *config, stn_dev *dev, const stn_run_options *options,
+                     stn_run **run, stn_err *err);
 void stn_run_close(stn_run *run);
 stn_net *stn_run_net(stn_run *run);
 const stn_data_info *stn_run_data(const stn_run *run);
