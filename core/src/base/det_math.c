@@ -178,11 +178,12 @@ static void atan_kernel(double n, double d, double *hi, double *lo) {
                                        {0x1.921fb54442d18p-1, 0x1.1a62633145c07p-55}};
     double i = floor(fma(n / d, 8.0, 0.5));
     double a = 0.125 * i;
-    double top = fma(-a, d, n), bottom = fma(a, n, d);
+    double top = fma(-a, d, n); /* exact: at most d/16 in multiples of ulp(d)/16 */
+    double bottom = fma(a, n, d);
     double u = top / bottom;
-    /* What the three roundings took away, first order. */
-    double top_lost = fma(-a, d, n - top), bottom_lost = fma(a, n, d - bottom);
-    double u_lost = (fma(-u, bottom, top) + fma(-u, bottom_lost, top_lost)) / bottom;
+    /* What the roundings of the divisor and of the quotient took away, first order. */
+    double bottom_lost = fma(a, n, d - bottom);
+    double u_lost = fma(-u, bottom_lost, fma(-u, bottom, top)) / bottom;
     double z = u * u;
     double tail = fma(z * u, horner(c, COUNT(c), z), u_lost + table[(int)i][1]);
     if (i > 0.0) {
