@@ -56,6 +56,7 @@ struct stn_kernel {
     cpu_params params;
     stn_tensor in[STN_MAX_IN], out[STN_MAX_OUT];
     cpu_impl impl;
+    uint64_t ns; /* duration of the last run */
 };
 
 struct cpu_call {
