@@ -161,7 +161,7 @@ static int32_t device_open(uint32_t index, const stn_options *options, stn_devic
         return stn_fail(err, STN_E_NODEVICE, "the CPU backend has one device, index 0, not %u",
                         index);
     }
-    uint32_t threads, best;
+    uint32_t threads = 0, best = 0;
     STN_TRY(parse_threads(option(options, "threads", "0"), &threads, err));
     STN_TRY(choose_set(option(options, "cpu-kernels", "auto"), &best, err));
     stn_device *device = host->alloc(sizeof *device, 0);
@@ -234,23 +234,26 @@ static int32_t stream_status(stn_stream *stream, stn_err *err) {
     return stream->failed.code;
 }
 
-/* Address of a range of a buffer, or the sticky error if it is not inside. */
-static int32_t locate(stn_stream *stream, stn_ref ref, uint64_t bytes, const char *what,
-                      uint8_t **data) {
+/* Address of a range of a buffer; NULL and the sticky error if it is not inside. */
+static uint8_t *locate(stn_stream *stream, stn_ref ref, uint64_t bytes, const char *what) {
     if (ref.buf == NULL || ref.offset > ref.buf->bytes || bytes > ref.buf->bytes - ref.offset) {
-        return stn_fail(&stream->failed, STN_E_FAIL,
-                        "%s: %llu bytes at offset %llu do not fit in a buffer of %llu bytes", what,
-                        (unsigned long long)bytes, (unsigned long long)ref.offset,
-                        (unsigned long long)(ref.buf == NULL ? 0 : ref.buf->bytes));
+        (void)stn_fail(&stream->failed, STN_E_FAIL,
+                       "%s: %llu bytes at offset %llu do not fit in a buffer of %llu bytes", what,
+                       (unsigned long long)bytes, (unsigned long long)ref.offset,
+                       (unsigned long long)(ref.buf == NULL ? 0 : ref.buf->bytes));
+        return NULL;
     }
-    *data = ref.buf->data + ref.offset;
-    return STN_OK;
+    return ref.buf->data + ref.offset;
+}
+
+static bool healthy(const stn_stream *stream) {
+    return stream->failed.code == STN_OK;
 }
 
 static int32_t stream_write(stn_stream *stream, stn_ref dst, const void *src, uint64_t bytes,
                             stn_err *err) {
-    uint8_t *to;
-    if (stream->failed.code == STN_OK && locate(stream, dst, bytes, "write", &to) == STN_OK) {
+    uint8_t *to = healthy(stream) ? locate(stream, dst, bytes, "write") : NULL;
+    if (to != NULL) {
         memcpy(to, src, bytes);
     }
     return stream_status(stream, err);
@@ -258,8 +261,8 @@ static int32_t stream_write(stn_stream *stream, stn_ref dst, const void *src, ui
 
 static int32_t stream_read(stn_stream *stream, void *dst, stn_ref src, uint64_t bytes,
                            stn_err *err) {
-    uint8_t *from;
-    if (stream->failed.code == STN_OK && locate(stream, src, bytes, "read", &from) == STN_OK) {
+    const uint8_t *from = healthy(stream) ? locate(stream, src, bytes, "read") : NULL;
+    if (from != NULL) {
         memcpy(dst, from, bytes);
     }
     return stream_status(stream, err);
@@ -267,9 +270,9 @@ static int32_t stream_read(stn_stream *stream, void *dst, stn_ref src, uint64_t 
 
 static int32_t stream_copy(stn_stream *stream, stn_ref dst, stn_ref src, uint64_t bytes,
                            stn_err *err) {
-    uint8_t *to, *from;
-    if (stream->failed.code == STN_OK && locate(stream, dst, bytes, "copy", &to) == STN_OK &&
-        locate(stream, src, bytes, "copy", &from) == STN_OK) {
+    uint8_t *to = healthy(stream) ? locate(stream, dst, bytes, "copy") : NULL;
+    const uint8_t *from = to != NULL ? locate(stream, src, bytes, "copy") : NULL;
+    if (from != NULL) {
         memmove(to, from, bytes);
     }
     return stream_status(stream, err);
@@ -277,8 +280,8 @@ static int32_t stream_copy(stn_stream *stream, stn_ref dst, stn_ref src, uint64_
 
 static int32_t stream_fill(stn_stream *stream, stn_ref dst, uint32_t word, uint64_t bytes,
                            stn_err *err) {
-    uint8_t *to;
-    if (stream->failed.code == STN_OK && locate(stream, dst, bytes, "fill", &to) == STN_OK) {
+    uint8_t *to = healthy(stream) ? locate(stream, dst, bytes, "fill") : NULL;
+    if (to != NULL) {
         for (uint64_t i = 0; i < bytes; i++) {
             to[i] = ((const uint8_t *)&word)[i % 4];
         }
@@ -387,28 +390,24 @@ static void op_free(stn_kernel *kernel) {
     host->free(kernel);
 }
 
-/* Addresses of all operands; failure is the stream's sticky error. */
-static int32_t bind_operands(stn_stream *stream, const stn_kernel *kernel, const stn_run_args *args,
-                             cpu_call *call) {
+/* Addresses of all operands; false after a failure, which is the stream's sticky error. */
+static bool bind_operands(stn_stream *stream, const stn_kernel *kernel, const stn_run_args *args,
+                          cpu_call *call) {
     const char *name = find_op(kernel->op)->name;
-    uint8_t *data = NULL;
     for (uint32_t i = 0; i < kernel->n_in; i++) {
-        STN_TRY(locate(stream, args->in[i], stn_tensor_bytes(&kernel->in[i]), name, &data));
-        call->in[i] = data;
+        call->in[i] = locate(stream, args->in[i], stn_tensor_bytes(&kernel->in[i]), name);
     }
     for (uint32_t i = 0; i < kernel->n_out; i++) {
-        STN_TRY(locate(stream, args->out[i], stn_tensor_bytes(&kernel->out[i]), name, &data));
-        call->out[i] = data;
+        call->out[i] = locate(stream, args->out[i], stn_tensor_bytes(&kernel->out[i]), name);
     }
     if (kernel->impl.workspace > 0) {
-        STN_TRY(locate(stream, args->workspace, kernel->impl.workspace, name, &data));
-        call->workspace = data;
+        call->workspace = locate(stream, args->workspace, kernel->impl.workspace, name);
     }
     if (args->flags.buf != NULL) {
-        STN_TRY(locate(stream, args->flags, (UINT64_C(2) + args->node) * 4u, name, &data));
-        call->flags = (uint32_t *)(void *)data;
+        uint64_t bytes = (UINT64_C(2) + args->node) * 4u;
+        call->flags = (uint32_t *)(void *)locate(stream, args->flags, bytes, name);
     }
-    return STN_OK;
+    return healthy(stream);
 }
 
 static uint64_t now_ns(void) {
@@ -421,7 +420,7 @@ static int32_t op_run(stn_stream *stream, stn_kernel *kernel, const stn_run_args
                       stn_err *err) {
     cpu_call call = {.kernel = kernel, .step = args->step, .node = args->node};
     call.pool = stream->device->pool;
-    if (stream->failed.code == STN_OK && bind_operands(stream, kernel, args, &call) == STN_OK) {
+    if (healthy(stream) && bind_operands(stream, kernel, args, &call)) {
         pthread_mutex_lock(&stream->device->lock);
         uint64_t start = now_ns();
         kernel->impl.run(&call);
@@ -494,4 +493,4 @@ static int32_t init(const stn_host *services, stn_err *err) {
 }
 
 STN_PLUGIN(STN_KIND_BACKEND, "cpu", "0.1.0", "MIT", "CPU kernels: scalar reference and SIMD sets",
-           options_info, 2, &vtable, init, NULL)
+           options_info, 2, &vtable, init, NULL);

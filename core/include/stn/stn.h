@@ -114,7 +114,10 @@ uint32_t stn_op_count(void);
 const stn_op_info *stn_op_get(uint32_t index);
 const stn_op_info *stn_op_find(uint32_t number);
 /* Checks parameters and operand shapes; fills `out` (n_out of them) with dtype, rank, dim (layout
- * NCHW). The one place where shapes are inferred. */
+ * NCHW). The one place where shapes are inferred. Some gradients have a shape that their inputs do
+ * not determine (windows with a stride, linear_grad_x): if out[0].rank is not 0 on entry, out[0] is
+ * the wanted shape, which is checked and kept; with rank 0 the smallest shape that fits is given
+ * (linear_grad_x: [N, K]). Other outputs are only written. */
 int32_t stn_op_infer(uint32_t op, const void *params, const stn_tensor *in, uint32_t n_in,
                      stn_tensor *out, stn_err *err);
 uint64_t stn_op_flops(const stn_op_desc *desc);
