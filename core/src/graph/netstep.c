@@ -1,0 +1,271 @@
+/* Steps of a net: queueing, per-step scalars, results.
+ *
+ * A step copies its images and labels into a queue slot, then only enqueues: write, nodes, read of
+ * the loss statistics and predictions. Nothing in it allocates or waits. Collecting waits once for
+ * all queued steps, reads the non-finite flags and computes losses on the host in double.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/det_math.h"
+#include "base/mem.h"
+#include "graph/net.h"
+
+/* ---- scalars
+ * ------------------------------------------------------------------------------------------ */
+
+static double adam_rate(const stn_net *net, double rate) {
+    double c1 = 1.0 - net->powers[0], c2 = 1.0 - net->powers[1];
+    return c1 > 0.0 ? rate * sqrt(c2) / c1 : 0.0;
+}
+
+static double slot_value(const stn_net *net, uint32_t kind, uint32_t arg, uint32_t count,
+                         double lr) {
+    double n = (double)count * arg, rate = arg == 1 ? lr * net->loc_rate : lr;
+    switch (kind) {
+    case STN__SLOT_INV_COUNT:
+        return 1.0 / (double)count;
+    case STN__SLOT_BN_INV_N:
+        return 1.0 / n;
+    case STN__SLOT_BN_INV_N1:
+        return n > 1.0 ? 1.0 / (n - 1.0) : 0.0;
+    case STN__SLOT_RATE:
+        return net->optimizer == STN_OPT_SGD ? rate : adam_rate(net, rate);
+    case STN__SLOT_EPS:
+        return net->eps * sqrt(1.0 - net->powers[1]);
+    default: /* STN__SLOT_DECAY */
+        return rate * net->weight_decay;
+    }
+}
+
+void stn__net_scalars(stn_net *net, uint32_t count, double lr) {
+    if (net->optimizer == STN_OPT_SGD && net->scalar_count == count && net->scalar_lr == lr) {
+        return;
+    }
+    for (uint32_t i = 0; i < net->slots.n; i++) {
+        net->scalar[i] =
+            (float)slot_value(net, net->slots.slot[i].kind, net->slots.slot[i].arg, count, lr);
+    }
+    net->scalar_count = count;
+    net->scalar_lr = lr;
+}
+
+uint64_t stn__net_bn_values(const stn_net *net, uint32_t count) {
+    uint64_t least = 0;
+    for (uint32_t i = 0; i < net->slots.n; i++) {
+        if (net->slots.slot[i].kind == STN__SLOT_BN_INV_N) {
+            uint64_t n = (uint64_t)count * net->slots.slot[i].arg;
+            least = least == 0 || n < least ? n : least;
+        }
+    }
+    return least;
+}
+
+/* ---- queueing
+ * ----------------------------------------------------------------------------------------- */
+
+static int32_t check_step(const stn_net *net, const stn_net_step_args *a, bool eval, stn_err *err) {
+    if (a->images == NULL || a->labels == NULL || a->count == 0 || a->count > net->batch) {
+        return stn_fail(err, STN_E_USAGE, "step %llu: %u images, want 1 to %u",
+                        (unsigned long long)a->step, a->count, net->batch);
+    }
+    if (net->n_queued == STN__QUEUE) {
+        return stn_fail(err, STN_E_USAGE, "step %llu: %u steps are queued, collect them first",
+                        (unsigned long long)a->step, STN__QUEUE);
+    }
+    for (uint64_t i = 0; i < (uint64_t)a->count * net->heads; i++) {
+        if (a->labels[i] < 0 || (uint32_t)a->labels[i] >= net->classes) {
+            return stn_fail(err, STN_E_USAGE, "step %llu: image %llu has label %d of %u classes",
+                            (unsigned long long)a->step, (unsigned long long)(i / net->heads),
+                            a->labels[i], net->classes);
+        }
+    }
+    if (eval) {
+        return STN_OK;
+    }
+    if (!isfinite(a->lr)) {
+        return stn_fail(err, STN_E_USAGE, "step %llu: learning rate is not a number",
+                        (unsigned long long)a->step);
+    }
+    if (stn__net_bn_values(net, a->count) == 1) {
+        return stn_fail(err, STN_E_USAGE,
+                        "step %llu: batch norm over one value, want at least two images",
+                        (unsigned long long)a->step);
+    }
+    return STN_OK;
+}
+
+/* Bytes of `rows` rows of a batched value. */
+static uint64_t row_bytes(const stn_graph *g, stn_val v, uint32_t rows) {
+    return stn_tensor_bytes(&g->value[v].tensor) / g->batch * rows;
+}
+
+static int32_t enqueue(stn_net *net, stn__queued *q, const stn_net_step_args *a, stn_err *err) {
+    const stn__plan *plan = &net->plan[q->eval ? 1 : 0];
+    const stn_graph *g = &plan->graph;
+    const stn_backend *b = net->backend;
+    stn_step step = {sizeof step, a->count, a->step, a->seed, net->slots.n, 0, net->scalar};
+    STN_TRY(b->write(net->stream, plan->ref[g->pixels], q->images,
+                     row_bytes(g, g->pixels, a->count), err));
+    STN_TRY(b->write(net->stream, plan->ref[g->labels], q->labels,
+                     row_bytes(g, g->labels, a->count), err));
+    STN_TRY(stn__plan_run(plan, net->stream, (stn_ref){net->workspace, 0},
+                          (stn_ref){net->flags[q->eval ? 1 : 0], 0}, &step, err));
+    STN_TRY(
+        b->read(net->stream, q->stats, plan->ref[g->stats], row_bytes(g, g->stats, a->count), err));
+    STN_TRY(
+        b->read(net->stream, q->pred, plan->ref[g->pred], row_bytes(g, g->pred, a->count), err));
+    return b->flush(net->stream, err);
+}
+
+static int32_t queue_step(stn_net *net, const stn_net_step_args *a, bool eval, stn_err *err) {
+    STN_TRY(check_step(net, a, eval, err));
+    stn__queued *q = &net->queue[net->n_queued];
+    const stn_graph *g = &net->plan[0].graph;
+    memcpy(q->images, a->images, row_bytes(g, g->pixels, a->count));
+    memcpy(q->labels, a->labels, row_bytes(g, g->labels, a->count));
+    q->step = a->step;
+    q->count = a->count;
+    q->eval = eval;
+    memcpy(q->powers, net->powers, sizeof q->powers);
+    if (!eval && net->optimizer != STN_OPT_SGD) {
+        net->powers[0] *= net->beta[0];
+        net->powers[1] *= net->beta[1];
+    }
+    stn__net_scalars(net, a->count, eval ? net->scalar_lr : a->lr);
+    int32_t status = enqueue(net, q, a, err);
+    if (status != STN_OK) {
+        memcpy(net->powers, q->powers, sizeof q->powers);
+        return status;
+    }
+    net->n_queued++;
+    return STN_OK;
+}
+
+int32_t stn_net_train_step(stn_net *net, const stn_net_step_args *args, stn_err *err) {
+    return queue_step(net, args, false, err);
+}
+
+int32_t stn_net_eval_step(stn_net *net, const stn_net_step_args *args, stn_err *err) {
+    return queue_step(net, args, true, err);
+}
+
+uint32_t stn_net_queue_depth(const stn_net *net) {
+    (void)net;
+    return STN__QUEUE;
+}
+
+/* ---- collecting
+ * --------------------------------------------------------------------------------------- */
+
+/* Loss and errors of one finished step; images in order, heads ascending. */
+static void finish(const stn_net *net, const stn__queued *q, stn_step_result *r) {
+    double sum = 0.0;
+    r->step = q->step;
+    r->count = q->count;
+    r->wrong = 0;
+    for (uint32_t i = 0; i < q->count; i++) {
+        bool wrong = false;
+        for (uint32_t h = 0; h < net->heads; h++) {
+            uint64_t at = (uint64_t)i * net->heads + h;
+            sum += stn__log_e((double)q->stats[2 * at + 1]) - (double)q->stats[2 * at];
+            wrong = wrong || q->pred[at] != q->labels[at];
+        }
+        r->wrong += wrong ? 1u : 0u;
+    }
+    r->loss = sum * (1.0 / (double)q->count);
+}
+
+/* Describes the flagged step from flag_words; returns its index in the queue. */
+static uint32_t blame(const stn_net *net, uint32_t which, stn_err *err) {
+    const stn_graph *g = &net->plan[which].graph;
+    const uint32_t *word = net->flag_words;
+    uint32_t bad = 0, node = 0;
+    while (bad + 1 < net->n_queued && (net->queue[bad].eval != (which == 1) ||
+                                       (uint32_t)(net->queue[bad].step + 1) != word[0])) {
+        bad++;
+    }
+    while (node + 1 < g->n_nodes && word[1 + node] != word[0]) {
+        node++;
+    }
+    (void)stn_fail(
+        err, STN_E_NONFINITE, "%s %llu: operator %s made an infinite or not-a-number value in %s",
+        which == 1 ? "evaluation step" : "step", (unsigned long long)net->queue[bad].step,
+        stn__op_name(g->node[node].op), g->value[g->node[node].out[0]].name);
+    return bad;
+}
+
+/* Waits, looks for a non-finite value of one plan's steps and clears the flags. *bad: index of the
+ * first bad step in the queue, kept if there is none or an earlier one is known. */
+static int32_t check_flags(stn_net *net, uint32_t which, uint32_t *bad, stn_err *err) {
+    uint64_t bytes = 4u * (1u + (uint64_t)net->plan[which].graph.n_nodes);
+    stn_ref flags = {net->flags[which], 0};
+    STN_TRY(net->backend->read(net->stream, net->flag_words, flags, bytes, err));
+    STN_TRY(net->backend->sync(net->stream, err));
+    if (net->flag_words[0] == 0) {
+        return STN_OK;
+    }
+    stn_err own = {0};
+    uint32_t index = blame(net, which, &own);
+    if (which == 0) {
+        memcpy(net->powers, net->queue[index].powers, sizeof net->powers);
+    }
+    STN_TRY(net->backend->fill(net->stream, flags, 0, bytes, err));
+    STN_TRY(net->backend->sync(net->stream, err));
+    if (index < *bad) {
+        *bad = index;
+        if (err != NULL) {
+            *err = own;
+        }
+    }
+    return STN_OK;
+}
+
+int32_t stn_net_collect(stn_net *net, stn_step_result *results, uint32_t *n, int32_t *pred,
+                        stn_err *err) {
+    uint32_t queued = net->n_queued, bad = queued;
+    bool used[2] = {false, false};
+    *n = 0;
+    for (uint32_t i = 0; i < queued; i++) {
+        used[net->queue[i].eval ? 1 : 0] = true;
+    }
+    for (uint32_t which = 0; which < 2; which++) {
+        if (used[which]) {
+            int32_t status = check_flags(net, which, &bad, err);
+            if (status != STN_OK) {
+                net->n_queued = 0;
+                return status;
+            }
+        }
+    }
+    for (uint32_t i = 0; i < bad; i++) {
+        const stn__queued *q = &net->queue[i];
+        finish(net, q, &results[i]);
+        if (pred != NULL) {
+            uint64_t heads = (uint64_t)q->count * net->heads;
+            memcpy(pred, q->pred, heads * sizeof *pred);
+            pred += heads;
+        }
+    }
+    *n = bad;
+    net->n_queued = 0;
+    if (bad < queued) {
+        return STN_E_NONFINITE;
+    }
+    return net->keep && queued > 0 ? stn__net_canaries(net, err) : STN_OK;
+}
+
+int32_t stn_net_adam_powers(stn_net *net, double powers[2], bool set, stn_err *err) {
+    if (!set) {
+        memcpy(powers, net->powers, sizeof net->powers);
+        return STN_OK;
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        if (!(powers[i] >= 0.0 && powers[i] <= 1.0)) {
+            return stn_fail(err, STN_E_USAGE, "Adam powers %g, %g: want 0 to 1", powers[0],
+                            powers[1]);
+        }
+    }
+    memcpy(net->powers, powers, sizeof net->powers);
+    return STN_OK;
+}
