@@ -341,6 +341,20 @@ int32_t stn__dir_list(const char *path, stn__names *names, stn_err *err) {
     return STN_OK;
 }
 
+bool stn__dir_has_file(const char *path) {
+    DIR *dir = opendir(path);
+    bool any = false;
+    const struct dirent *entry = NULL;
+    while (dir != NULL && !any && (entry = readdir(dir)) != NULL) {
+        struct stat info;
+        any = fstatat(dirfd(dir), entry->d_name, &info, 0) == 0 && S_ISREG(info.st_mode);
+    }
+    if (dir != NULL) {
+        (void)closedir(dir);
+    }
+    return any;
+}
+
 void stn__names_free(stn__names *names) {
     for (uint64_t i = 0; i < names->n; i++) {
         stn__free(names->name[i]);

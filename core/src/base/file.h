@@ -20,6 +20,8 @@ int32_t stn__file_read(const char *path, uint64_t limit, char **data, uint64_t *
 
 bool stn__is_file(const char *path);
 bool stn__is_dir(const char *path);
+/* True for a readable directory with at least one regular file in it. */
+bool stn__dir_has_file(const char *path);
 
 /* A file written beside its final place: nothing is seen under `path` before commit, which syncs
  * the data, renames and syncs the directory. On any failure the old file stays as it was and the
