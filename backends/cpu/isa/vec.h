@@ -1,0 +1,66 @@
+/* Sixteen float lanes: the vector type that every fast kernel is written over.
+ *
+ * One source is compiled per instruction set with -DCPU_ISA=<name> -DCPU_ISA_<NAME>; this header
+ * picks the implementation: one AVX-512 register, two AVX2 registers, or plain C. All give the same
+ * bits: each operation is one correctly rounded IEEE operation per lane.
+ *
+ * vf 16 floats; vi 16 int32; vm 16 truth values. Loads and stores need no alignment.
+ */
+#ifndef CPU_ISA_VEC_H
+#define CPU_ISA_VEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LANES 16u
+
+#define VEC static inline __attribute__((always_inline))
+
+/* Placed before a loop whose bounds are constants after inlining. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+/* Names of one instruction set: ISA(conv) is avx2_conv and so on. */
+#define ISA_JOIN2(a, b) a##_##b
+#define ISA_JOIN(a, b) ISA_JOIN2(a, b)
+#define ISA(name) ISA_JOIN(CPU_ISA, name)
+
+#if defined(CPU_ISA_AVX512)
+#include "vec_avx512.h"
+#elif defined(CPU_ISA_AVX2)
+#include "vec_avx2.h"
+#else
+#include "vec_portable.h"
+#endif
+
+/* x, or +0 where |x| < limit (contract C2). NaN stays. */
+VEC vf v_snap(vf x, vf limit) {
+    return v_keep_unless(v_lt(v_abs(x), limit), x);
+}
+
+/* Running maximum of the magnitudes' bits: v_overflowed tells whether a non-finite value was among
+ * them, by an integer test (contract C6). */
+VEC vi v_seen(vi seen, vf x) {
+    return vi_max(seen, vf_bits(v_abs(x)));
+}
+VEC bool v_overflowed(vi seen) {
+    return vi_any_ge(seen, 0x7f800000);
+}
+
+/* Balanced sum of the 16 lanes as PLANE16 folds them: s = 8, 4, 2, 1 (contract C4). */
+VEC float v_fold(vf x) {
+    float lane[LANES];
+    v_store(lane, x);
+    for (uint32_t s = 8; s > 0; s /= 2) {
+        for (uint32_t j = 0; j < s; j++) {
+            lane[j] = lane[j] + lane[j + s];
+        }
+    }
+    return lane[0];
+}
+
+#endif

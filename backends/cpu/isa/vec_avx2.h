@@ -1,0 +1,172 @@
+/* vec.h on AVX2 with FMA: two registers. */
+#ifndef CPU_ISA_VEC_AVX2_H
+#define CPU_ISA_VEC_AVX2_H
+
+#include <immintrin.h>
+
+#define TILE_P 6
+#define TILE_V 1
+#define VEC_REGISTERS 8
+
+typedef struct vf {
+    __m256 a, b;
+} vf;
+typedef struct vi {
+    __m256i a, b;
+} vi;
+typedef struct vm {
+    __m256 a, b;
+} vm;
+
+#define VEC_BOTH(type, expr_a, expr_b)                                                             \
+    (type) {                                                                                       \
+        (expr_a), (expr_b)                                                                         \
+    }
+#define VEC_UNARY(name, fn)                                                                        \
+    VEC vf name(vf x) {                                                                            \
+        return VEC_BOTH(vf, fn(x.a), fn(x.b));                                                     \
+    }
+#define VEC_BINARY(name, fn)                                                                       \
+    VEC vf name(vf x, vf y) {                                                                      \
+        return VEC_BOTH(vf, fn(x.a, y.a), fn(x.b, y.b));                                           \
+    }
+#define VEC_INTEGER(name, fn)                                                                      \
+    VEC vi name(vi x, vi y) {                                                                      \
+        return VEC_BOTH(vi, fn(x.a, y.a), fn(x.b, y.b));                                           \
+    }
+
+VEC vf v_zero(void) {
+    return VEC_BOTH(vf, _mm256_setzero_ps(), _mm256_setzero_ps());
+}
+VEC vf v_set1(float x) {
+    return VEC_BOTH(vf, _mm256_set1_ps(x), _mm256_set1_ps(x));
+}
+VEC vf v_load(const float *p) {
+    return VEC_BOTH(vf, _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8));
+}
+VEC void v_store(float *p, vf x) {
+    _mm256_storeu_ps(p, x.a);
+    _mm256_storeu_ps(p + 8, x.b);
+}
+VEC vf v_load_n(const float *p, uint32_t n) {
+    float lane[16] = {0};
+    memcpy(lane, p, n * sizeof *p);
+    return v_load(lane);
+}
+VEC void v_store_n(float *p, vf x, uint32_t n) {
+    float lane[16];
+    v_store(lane, x);
+    memcpy(p, lane, n * sizeof *p);
+}
+VEC vf v_fma(vf x, vf y, vf z) {
+    return VEC_BOTH(vf, _mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
+}
+VEC_BINARY(v_add, _mm256_add_ps)
+VEC_BINARY(v_sub, _mm256_sub_ps)
+VEC_BINARY(v_mul, _mm256_mul_ps)
+VEC_BINARY(v_div, _mm256_div_ps)
+VEC_UNARY(v_sqrt, _mm256_sqrt_ps)
+VEC_UNARY(v_floor, _mm256_floor_ps)
+VEC vf v_abs(vf x) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return VEC_BOTH(vf, _mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b));
+}
+VEC vf v_neg(vf x) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return VEC_BOTH(vf, _mm256_xor_ps(sign, x.a), _mm256_xor_ps(sign, x.b));
+}
+VEC vf v_rint(vf x) {
+    return VEC_BOTH(vf, _mm256_round_ps(x.a, 8), _mm256_round_ps(x.b, 8));
+}
+VEC vm v_gt(vf x, vf y) {
+    return VEC_BOTH(vm, _mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ));
+}
+VEC vm v_lt(vf x, vf y) {
+    return VEC_BOTH(vm, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ));
+}
+VEC vf v_select(vm m, vf yes, vf no) {
+    return VEC_BOTH(vf, _mm256_blendv_ps(no.a, yes.a, m.a), _mm256_blendv_ps(no.b, yes.b, m.b));
+}
+VEC vf v_keep(vm m, vf x) {
+    return VEC_BOTH(vf, _mm256_and_ps(m.a, x.a), _mm256_and_ps(m.b, x.b));
+}
+VEC vf v_keep_unless(vm m, vf x) {
+    return VEC_BOTH(vf, _mm256_andnot_ps(m.a, x.a), _mm256_andnot_ps(m.b, x.b));
+}
+VEC vm vm_or(vm x, vm y) {
+    return VEC_BOTH(vm, _mm256_or_ps(x.a, y.a), _mm256_or_ps(x.b, y.b));
+}
+VEC vm vm_and(vm x, vm y) {
+    return VEC_BOTH(vm, _mm256_and_ps(x.a, y.a), _mm256_and_ps(x.b, y.b));
+}
+VEC vm vm_first(uint32_t n) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i low = _mm256_set1_epi32((int32_t)n), high = _mm256_set1_epi32((int32_t)n - 8);
+    return VEC_BOTH(vm, _mm256_castsi256_ps(_mm256_cmpgt_epi32(low, lane)),
+                    _mm256_castsi256_ps(_mm256_cmpgt_epi32(high, lane)));
+}
+VEC uint32_t vm_bits(vm m) {
+    return (uint32_t)_mm256_movemask_ps(m.a) | (uint32_t)_mm256_movemask_ps(m.b) << 8;
+}
+VEC vi vi_set1(int32_t x) {
+    return VEC_BOTH(vi, _mm256_set1_epi32(x), _mm256_set1_epi32(x));
+}
+VEC vi vi_load(const int32_t *p) {
+    return VEC_BOTH(vi, _mm256_loadu_si256((const __m256i *)(const void *)p),
+                    _mm256_loadu_si256((const __m256i *)(const void *)(p + 8)));
+}
+VEC void vi_store(int32_t *p, vi x) {
+    _mm256_storeu_si256((__m256i *)(void *)p, x.a);
+    _mm256_storeu_si256((__m256i *)(void *)(p + 8), x.b);
+}
+VEC vi vi_load_u8(const uint8_t *p) {
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return VEC_BOTH(vi, _mm256_cvtepu8_epi32(bytes),
+                    _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)));
+}
+VEC void vi_store_u8(uint8_t *p, vi x) {
+    int32_t lane[16];
+    vi_store(lane, x);
+    for (uint32_t i = 0; i < 16; i++) {
+        p[i] = (uint8_t)lane[i];
+    }
+}
+VEC_INTEGER(vi_add, _mm256_add_epi32)
+VEC_INTEGER(vi_mul, _mm256_mullo_epi32)
+VEC_INTEGER(vi_max, _mm256_max_epi32)
+VEC vi vi_select(vm m, vi yes, vi no) {
+    return VEC_BOTH(vi, _mm256_blendv_epi8(no.a, yes.a, _mm256_castps_si256(m.a)),
+                    _mm256_blendv_epi8(no.b, yes.b, _mm256_castps_si256(m.b)));
+}
+VEC vm vi_eq(vi x, vi y) {
+    return VEC_BOTH(vm, _mm256_castsi256_ps(_mm256_cmpeq_epi32(x.a, y.a)),
+                    _mm256_castsi256_ps(_mm256_cmpeq_epi32(x.b, y.b)));
+}
+VEC vm vi_below(vi x, vi y) {
+    const __m256i minus = _mm256_set1_epi32(-1);
+    return VEC_BOTH(vm,
+                    _mm256_castsi256_ps(_mm256_and_si256(_mm256_cmpgt_epi32(x.a, minus),
+                                                         _mm256_cmpgt_epi32(y.a, x.a))),
+                    _mm256_castsi256_ps(_mm256_and_si256(_mm256_cmpgt_epi32(x.b, minus),
+                                                         _mm256_cmpgt_epi32(y.b, x.b))));
+}
+VEC bool vi_any_ge(vi x, int32_t limit) {
+    const __m256i below = _mm256_set1_epi32(limit - 1);
+    return _mm256_movemask_epi8(_mm256_or_si256(_mm256_cmpgt_epi32(x.a, below),
+                                                _mm256_cmpgt_epi32(x.b, below))) != 0;
+}
+VEC vi vf_bits(vf x) {
+    return VEC_BOTH(vi, _mm256_castps_si256(x.a), _mm256_castps_si256(x.b));
+}
+VEC vf vi_float(vi x) {
+    return VEC_BOTH(vf, _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b));
+}
+VEC vi vf_int(vf x) {
+    return VEC_BOTH(vi, _mm256_cvttps_epi32(x.a), _mm256_cvttps_epi32(x.b));
+}
+VEC vf v_gather(const float *base, vi index) {
+    return VEC_BOTH(vf, _mm256_i32gather_ps(base, index.a, 4),
+                    _mm256_i32gather_ps(base, index.b, 4));
+}
+
+#endif

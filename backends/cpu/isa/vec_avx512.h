@@ -1,0 +1,144 @@
+/* vec.h on AVX-512 (F, BW, DQ, VL): one register. */
+#ifndef CPU_ISA_VEC_AVX512_H
+#define CPU_ISA_VEC_AVX512_H
+
+#include <immintrin.h>
+
+/* Register tile of isa/tile.h: pixels x vectors. */
+#define TILE_P 8
+#define TILE_V 2
+#define VEC_REGISTERS 32
+
+typedef __m512 vf;
+typedef __m512i vi;
+typedef __mmask16 vm;
+
+VEC vf v_zero(void) {
+    return _mm512_setzero_ps();
+}
+VEC vf v_set1(float x) {
+    return _mm512_set1_ps(x);
+}
+VEC vf v_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+VEC void v_store(float *p, vf x) {
+    _mm512_storeu_ps(p, x);
+}
+/* The first n <= 16 lanes; the others are +0 or not written. */
+VEC vf v_load_n(const float *p, uint32_t n) {
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
+}
+VEC void v_store_n(float *p, vf x, uint32_t n) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), x);
+}
+VEC vf v_fma(vf a, vf b, vf c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+VEC vf v_add(vf a, vf b) {
+    return _mm512_add_ps(a, b);
+}
+VEC vf v_sub(vf a, vf b) {
+    return _mm512_sub_ps(a, b);
+}
+VEC vf v_mul(vf a, vf b) {
+    return _mm512_mul_ps(a, b);
+}
+VEC vf v_div(vf a, vf b) {
+    return _mm512_div_ps(a, b);
+}
+VEC vf v_sqrt(vf a) {
+    return _mm512_sqrt_ps(a);
+}
+VEC vf v_abs(vf a) {
+    return _mm512_abs_ps(a);
+}
+VEC vf v_neg(vf a) {
+    return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f));
+}
+VEC vf v_floor(vf a) {
+    return _mm512_roundscale_ps(a, 9);
+}
+VEC vf v_rint(vf a) {
+    return _mm512_roundscale_ps(a, 8);
+}
+VEC vm v_gt(vf a, vf b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+}
+VEC vm v_lt(vf a, vf b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+VEC vf v_select(vm m, vf yes, vf no) {
+    return _mm512_mask_mov_ps(no, m, yes);
+}
+VEC vf v_keep(vm m, vf x) {
+    return _mm512_maskz_mov_ps(m, x);
+}
+VEC vf v_keep_unless(vm m, vf x) {
+    return _mm512_maskz_mov_ps((__mmask16)~m, x);
+}
+VEC vm vm_or(vm a, vm b) {
+    return (vm)(a | b);
+}
+VEC vm vm_and(vm a, vm b) {
+    return (vm)(a & b);
+}
+VEC vm vm_first(uint32_t n) {
+    return (vm)((1u << n) - 1u);
+}
+/* Bit i is lane i. */
+VEC uint32_t vm_bits(vm m) {
+    return m;
+}
+VEC vi vi_set1(int32_t x) {
+    return _mm512_set1_epi32(x);
+}
+VEC vi vi_load(const int32_t *p) {
+    return _mm512_loadu_si512(p);
+}
+VEC void vi_store(int32_t *p, vi x) {
+    _mm512_storeu_si512(p, x);
+}
+VEC vi vi_load_u8(const uint8_t *p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+VEC void vi_store_u8(uint8_t *p, vi x) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(x));
+}
+VEC vi vi_add(vi a, vi b) {
+    return _mm512_add_epi32(a, b);
+}
+VEC vi vi_mul(vi a, vi b) {
+    return _mm512_mullo_epi32(a, b);
+}
+VEC vi vi_max(vi a, vi b) {
+    return _mm512_max_epi32(a, b);
+}
+VEC vi vi_select(vm m, vi yes, vi no) {
+    return _mm512_mask_mov_epi32(no, m, yes);
+}
+VEC vm vi_eq(vi a, vi b) {
+    return _mm512_cmpeq_epi32_mask(a, b);
+}
+/* 0 <= a < b, b > 0. */
+VEC vm vi_below(vi a, vi b) {
+    return _mm512_cmplt_epu32_mask(a, b);
+}
+VEC bool vi_any_ge(vi a, int32_t limit) {
+    return _mm512_cmpge_epi32_mask(a, _mm512_set1_epi32(limit)) != 0;
+}
+VEC vi vf_bits(vf a) {
+    return _mm512_castps_si512(a);
+}
+VEC vf vi_float(vi a) {
+    return _mm512_cvtepi32_ps(a);
+}
+/* Of integral values inside the range. */
+VEC vi vf_int(vf a) {
+    return _mm512_cvttps_epi32(a);
+}
+VEC vf v_gather(const float *base, vi index) {
+    return _mm512_i32gather_ps(index, base, 4);
+}
+
+#endif

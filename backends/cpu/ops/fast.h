@@ -1,0 +1,72 @@
+/* Shared by the fast kernels: families, workspace plans, threads and small layout helpers.
+ *
+ * Every file of this folder is compiled once per instruction set (isa/vec.h). A family offers
+ * ISA(<family>)(kernel, threads, impl), which answers as cpu_*_select does.
+ */
+#ifndef CPU_OPS_FAST_H
+#define CPU_OPS_FAST_H
+
+#include "cpu.h"
+#include "isa/vec.h"
+
+bool ISA(conv_forward)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
+
+/* Takes pieces of the workspace, each 64-byte aligned. With base NULL it only counts, so that one
+ * plan function serves the size asked for at selection and the pointers of a run. */
+typedef struct carver {
+    char *base;
+    uint64_t used;
+} carver;
+
+static inline void *carve(carver *c, uint64_t bytes) {
+    void *piece = c->base == NULL ? NULL : c->base + c->used;
+    c->used = (c->used + bytes + 63u) / 64u * 64u;
+    return piece;
+}
+
+static inline uint32_t ceil_div(uint32_t a, uint32_t b) {
+    return (a + b - 1u) / b;
+}
+static inline uint32_t min_u32(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+static inline uint32_t max_u32(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+/* Blocks of 16 channels of a tensor of rank 4. */
+static inline uint32_t blocks_of(uint32_t channels) {
+    return ceil_div(channels, LANES);
+}
+
+/* Addressing of a float map of either layout: element (n,c,h,w) lies at
+ * n*image + (c/group)*plane + c%group + (h*width + w)*step. */
+typedef struct map_addr {
+    uint32_t group, step; /* NC16: 16, 16; NCHW: 1, 1 */
+    uint64_t image, plane;
+} map_addr;
+
+static inline map_addr map_of(uint32_t layout, uint32_t c, uint32_t h, uint32_t w) {
+    uint64_t pixels = (uint64_t)h * w;
+    if (layout == STN_NC16) {
+        return (map_addr){LANES, LANES, blocks_of(c) * pixels * LANES, pixels * LANES};
+    }
+    return (map_addr){1, 1, c * pixels, pixels};
+}
+static inline uint64_t map_channel(const map_addr *m, uint32_t c) {
+    return c / m->group * m->plane + c % m->group;
+}
+
+/* Raises the flag of the call if a non-finite value was seen. */
+static inline void flag_seen(const cpu_call *call, vi seen) {
+    if (v_overflowed(seen)) {
+        cpu_flag(call);
+    }
+}
+
+/* Lanes of channel block `block` that hold real channels. */
+static inline vm block_mask(uint32_t channels, uint32_t block) {
+    return vm_first(min_u32(LANES, channels - block * LANES));
+}
+
+#endif

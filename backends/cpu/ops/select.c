@@ -1,0 +1,19 @@
+/* Entry of one instruction set: asks the kernel families in turn. */
+#include "fast.h"
+
+#define SELECT_NAME2(isa) cpu_##isa##_select
+#define SELECT_NAME1(isa) SELECT_NAME2(isa)
+
+bool SELECT_NAME1(CPU_ISA)(const stn_kernel *kernel, uint32_t threads, cpu_impl *impl) {
+#define SET_TEXT2(isa) #isa
+#define SET_TEXT1(isa) SET_TEXT2(isa)
+    impl->set = SET_TEXT1(CPU_ISA);
+    impl->workspace = 0;
+    switch (kernel->op) {
+    case STN_OP_CONV:
+    case STN_OP_CONV_BLOCK:
+        return ISA(conv_forward)(kernel, threads, impl);
+    default:
+        return false;
+    }
+}
