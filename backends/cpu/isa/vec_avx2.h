@@ -84,6 +84,11 @@ VEC vm v_gt(vf x, vf y) {
 VEC vm v_lt(vf x, vf y) {
     return VEC_BOTH(vm, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ));
 }
+VEC vm v_nonzero(vf x) {
+    const __m256 zero = _mm256_setzero_ps();
+    return VEC_BOTH(vm, _mm256_cmp_ps(x.a, zero, _CMP_NEQ_UQ),
+                    _mm256_cmp_ps(x.b, zero, _CMP_NEQ_UQ));
+}
 VEC vf v_select(vm m, vf yes, vf no) {
     return VEC_BOTH(vf, _mm256_blendv_ps(no.a, yes.a, m.a), _mm256_blendv_ps(no.b, yes.b, m.b));
 }

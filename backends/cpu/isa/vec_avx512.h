@@ -68,6 +68,9 @@ VEC vm v_gt(vf a, vf b) {
 VEC vm v_lt(vf a, vf b) {
     return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
 }
+VEC vm v_nonzero(vf a) {
+    return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+}
 VEC vf v_select(vm m, vf yes, vf no) {
     return _mm512_mask_mov_ps(no, m, yes);
 }

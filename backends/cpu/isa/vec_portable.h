@@ -140,6 +140,9 @@ VEC vm v_gt(vf x, vf y) {
 VEC vm v_lt(vf x, vf y) {
     VEC_MAP(vm, x.q[i] < y.q[i]);
 }
+VEC vm v_nonzero(vf x) {
+    VEC_MAP(vm, x.q[i] != 0.0f);
+}
 VEC vf v_select(vm m, vf yes, vf no) {
     VEC_MAP(vf, (vec_f4)((m.q[i] & (vec_i4)yes.q[i]) | (~m.q[i] & (vec_i4)no.q[i])));
 }

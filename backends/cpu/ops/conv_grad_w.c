@@ -1,0 +1,383 @@
+/* CONV_GRAD_W and CONV_BLOCK_GRAD_W: weight (and bias) gradient over lists of non-zero gradients.
+ *
+ * Lanes. With many channels the 16 lanes are input channels and one task is (block of 16 input
+ * channels, piece of kernel rows and columns): it walks shards, chunks and output channels with
+ * its taps in registers and folds the shards by a binary counter, so no shard sums are stored.
+ * With few channels ("planar") the lanes are the taps of one kernel row, read from a table of
+ * windows (one vector for every input row and output column) made per image; one task is a shard.
+ *
+ * Order (contract C5): per shard, chunks of G images; inside a chunk images, then pixels ascending.
+ */
+#include "gradient.h"
+
+#define PLANAR_CHANNELS 4u
+#define MAX_LEVELS 11u
+
+typedef struct grad_w {
+    conv_geom g;
+    grad_source source;
+    const cpu_call *call;
+    bool planar, padded, bias;
+    uint32_t batch, rows, shard_length, chunk_images, shard_chunks;
+    uint32_t out_blocks, out_width; /* blocks of output channels, 16 times that */
+    uint32_t most;                  /* non-zeros of a channel of an image */
+    map_addr x;
+    uint64_t map_row, map_image; /* what lists point into, in floats */
+    uint32_t tap_rows, tap_vectors, row_pieces, col_pieces, channels;
+    uint64_t taps; /* floats of all taps of one output channel and task (or channel) */
+    uint64_t bytes;
+    /* Workspace. */
+    int32_t *at;     /* [OH*OW] offsets in the map */
+    float *plane;    /* [batch][out_width]: bias gradient of every image */
+    item *list;      /* wide: [chunks][out_width][chunk_images*most]; planar: per thread */
+    uint32_t *count; /* wide: [chunks][out_width]; planar: per thread */
+    float *gz;       /* per thread: one block */
+    float *map;      /* wide: padded copy of x; planar: per thread, windows of a chunk */
+    float *part;     /* wide: per thread, [MAX_LEVELS+1][out_width][taps]; planar: shard sums */
+} grad_w;
+
+static uint64_t list_length(const grad_w *w) {
+    return (uint64_t)w->chunk_images * w->most;
+}
+
+/* Number of levels of the binary counter, with the running sum. */
+static uint64_t levels_of(const grad_w *w) {
+    uint64_t levels = 2;
+    while (1u << (levels - 2) < w->g.shards) {
+        levels++;
+    }
+    return levels;
+}
+
+static void carve_all(grad_w *w, uint32_t threads, void *workspace) {
+    const conv_geom *g = &w->g;
+    const uint64_t pixels = (uint64_t)g->oh * g->ow, length = list_length(w);
+    const uint64_t chunks = w->planar ? threads : (uint64_t)g->shards * w->shard_chunks;
+    carver c = {.base = workspace};
+    w->at = carve(&c, pixels * sizeof *w->at);
+    w->plane = carve(&c, w->bias ? (uint64_t)w->batch * w->out_width * sizeof *w->plane : 0);
+    w->list = carve(&c, chunks * w->out_width * length * sizeof *w->list);
+    w->count = carve(&c, chunks * w->out_width * sizeof *w->count);
+    w->gz = carve(&c, threads * pixels * LANES * sizeof *w->gz);
+    if (w->planar) {
+        w->map = carve(&c, threads * w->chunk_images * w->map_image * sizeof *w->map);
+        w->part = carve(&c, (uint64_t)g->shards * g->o * g->c * w->taps * sizeof *w->part);
+    } else {
+        w->map = carve(&c, w->padded ? w->batch * w->map_image * sizeof *w->map : 0);
+        w->part = carve(&c, threads * levels_of(w) * g->o * w->taps * sizeof *w->part);
+    }
+    w->bytes = c.used;
+}
+
+static grad_w grad_w_plan(const stn_kernel *k, uint32_t threads, void *workspace) {
+    const bool block = k->op == STN_OP_CONV_BLOCK_GRAD_W;
+    const stn_tensor *x = &k->in[block ? 3 : 1];
+    grad_w w = {.g = conv_geometry(k, x, &k->out[0], &k->in[0]), .bias = block};
+    const conv_geom *g = &w.g;
+    w.planar = g->c <= PLANAR_CHANNELS || x->layout == STN_NCHW;
+    w.padded = g->ph > 0 || g->pw > 0;
+    w.batch = g->n;
+    w.shard_length = ceil_div(g->n, g->shards);
+    w.chunk_images = min_u32(stn_wgrad_chunk(g->oh, g->ow), w.shard_length);
+    w.shard_chunks = ceil_div(w.shard_length, w.chunk_images);
+    w.out_blocks = blocks_of(g->o);
+    w.out_width = w.out_blocks * LANES;
+    w.most = ISA(grad_most)(g);
+    w.x = map_of(x->layout, g->c, g->h, g->w);
+    if (w.planar) {
+        w.tap_vectors = 1;
+        w.tap_rows = piece_of(g->kh, min_u32(SPARSE_MAX, SPARSE_ROWS));
+        w.map_row = (uint64_t)g->ow * LANES;
+        w.map_image = (g->h + 2 * g->ph) * w.map_row * g->c;
+        w.taps = (uint64_t)g->kh * LANES;
+    } else {
+        w.tap_vectors = piece_of(g->kw, SPARSE_MAX > SPARSE_ROWS ? SPARSE_ROWS : SPARSE_MAX);
+        w.tap_rows = min_u32(g->kh, max_u32(1, SPARSE_ROWS / w.tap_vectors));
+        w.tap_rows = w.tap_rows * w.tap_vectors <= SPARSE_MAX ? w.tap_rows : 1;
+        w.tap_rows = piece_of(g->kh, w.tap_rows);
+        w.map_row = (uint64_t)(g->w + 2 * g->pw) * LANES;
+        w.map_image = (g->h + 2 * g->ph) * w.map_row * blocks_of(g->c);
+        w.taps = (uint64_t)w.tap_rows * w.tap_vectors * LANES;
+    }
+    w.row_pieces = ceil_div(g->kh, w.tap_rows);
+    w.col_pieces = ceil_div(g->kw, w.tap_vectors);
+    carve_all(&w, threads, workspace);
+    return w;
+}
+
+/* Lists of all output channels for the chunk's image `n`, the `slot`-th of its chunk, and the
+ * image's bias sums. */
+static void list_image(const grad_w *w, uint32_t n, uint32_t slot, item *list, uint32_t *count,
+                       float *scratch) {
+    grad_lists lists = {.most = list_length(w), .at = w->at};
+    for (uint32_t j = 0; j < LANES; j++) {
+        lists.shift[j] = (int32_t)(slot * w->map_image);
+    }
+    for (uint32_t b = 0; b < w->out_blocks; b++) {
+        const float *gz = ISA(grad_block)(&w->source, n, b, scratch);
+        lists.list = list + (uint64_t)b * LANES * lists.most;
+        lists.count = count + b * LANES;
+        ISA(grad_list)(&w->g, gz, &lists);
+        if (w->bias) {
+            ISA(grad_plane)
+            (gz, w->g.oh * w->g.ow, w->plane + (uint64_t)n * w->out_width + b * LANES);
+        }
+    }
+}
+
+/* ---- many channels -------------------------------------------------------------------------- */
+
+/* Images of chunk c of shard s. */
+static void chunk_range(const grad_w *w, uint32_t s, uint32_t c, uint32_t *first, uint32_t *end) {
+    uint32_t shard_end;
+    shard_range(w->batch, w->g.shards, w->rows, s, first, &shard_end);
+    *first = min_u32(*first + c * w->chunk_images, shard_end);
+    *end = min_u32(*first + w->chunk_images, shard_end);
+}
+
+static void list_chunk(void *user, uint32_t chunk, uint32_t thread) {
+    const grad_w *w = user;
+    uint32_t first, end;
+    chunk_range(w, chunk / w->shard_chunks, chunk % w->shard_chunks, &first, &end);
+    item *list = w->list + chunk * w->out_width * list_length(w);
+    uint32_t *count = w->count + (uint64_t)chunk * w->out_width;
+    memset(count, 0, w->out_width * sizeof *count);
+    for (uint32_t n = first; n < end; n++) {
+        list_image(w, n, n - first, list, count,
+                   w->gz + (uint64_t)thread * w->g.oh * w->g.ow * LANES);
+    }
+}
+
+static void pad_image(void *user, uint32_t n, uint32_t thread) {
+    (void)thread;
+    const grad_w *w = user;
+    const conv_geom *g = &w->g;
+    const float *x = (const float *)w->call->in[w->call->kernel->n_in - 1] + n * w->x.image;
+    float *to = w->map + n * w->map_image;
+    const uint64_t plane = (g->h + 2 * g->ph) * w->map_row, row = (uint64_t)g->w * LANES;
+    memset(to, 0, w->map_image * sizeof *to);
+    for (uint32_t b = 0; b < blocks_of(g->c); b++) {
+        for (uint32_t h = 0; h < g->h; h++) {
+            memcpy(to + b * plane + (h + g->ph) * w->map_row + g->pw * LANES,
+                   x + b * w->x.plane + h * row, row * sizeof *to);
+        }
+    }
+}
+
+/* One task's taps: input block, first kernel row and column, and how many. */
+typedef struct tap_piece {
+    uint32_t block, row, col, rows, cols;
+    sparse_fn kernel;
+} tap_piece;
+
+static tap_piece piece_at(const grad_w *w, uint32_t task) {
+    tap_piece p = {.col = task % w->col_pieces * w->tap_vectors};
+    p.row = task / w->col_pieces % w->row_pieces * w->tap_rows;
+    p.block = task / w->col_pieces / w->row_pieces;
+    p.rows = min_u32(w->tap_rows, w->g.kh - p.row);
+    p.cols = min_u32(w->tap_vectors, w->g.kw - p.col);
+    p.kernel = ISA(sparse_kernel)(p.rows, p.cols);
+    return p;
+}
+
+/* Sum of shard s for all output channels into sum[o][taps]. */
+static void shard_sum(const grad_w *w, const tap_piece *p, uint32_t s, float *sum) {
+    const conv_geom *g = &w->g;
+    const float *x = w->padded ? w->map : w->call->in[w->call->kernel->n_in - 1];
+    const uint64_t plane = (g->h + 2 * g->ph) * w->map_row;
+    sparse job = {.pitch = (ptrdiff_t)w->map_row, .out_pitch = (ptrdiff_t)(p->cols * LANES)};
+    for (uint32_t c = 0; c < w->shard_chunks; c++) {
+        uint32_t first, end;
+        chunk_range(w, s, c, &first, &end);
+        if (c > 0 && first == end) {
+            break;
+        }
+        const uint64_t chunk = (uint64_t)s * w->shard_chunks + c;
+        job.p = x + first * w->map_image + p->block * plane + p->row * w->map_row +
+                (uint64_t)p->col * LANES;
+        job.add = c > 0;
+        for (uint32_t o = 0; o < g->o; o++) {
+            job.item = w->list + (chunk * w->out_width + o) * list_length(w);
+            job.items = w->count[chunk * w->out_width + o];
+            job.out = sum + o * w->taps;
+            p->kernel(&job);
+        }
+    }
+}
+
+/* gw[o][c][kh][kw] of the piece from sum[o][taps]. */
+static void store_piece(const grad_w *w, const tap_piece *p, const float *sum) {
+    const conv_geom *g = &w->g;
+    float *gw = w->call->out[0];
+    const uint32_t lanes = min_u32(LANES, g->c - p->block * LANES);
+    vi seen = vi_set1(0);
+    for (uint32_t o = 0; o < g->o; o++) {
+        for (uint32_t i = 0; i < p->rows * p->cols; i++) {
+            float lane[LANES];
+            const vf v = v_snap(v_load(sum + o * w->taps + (uint64_t)i * LANES), v_set1(STN_LIM_G));
+            seen = v_seen(seen, v_keep(vm_first(lanes), v));
+            v_store(lane, v);
+            const uint32_t kh = p->row + i / p->cols, kw = p->col + i % p->cols;
+            float *to = gw + (((uint64_t)o * g->c + p->block * LANES) * g->kh + kh) * g->kw + kw;
+            for (uint32_t j = 0; j < lanes; j++) {
+                to[(uint64_t)j * g->kh * g->kw] = lane[j];
+            }
+        }
+    }
+    flag_seen(w->call, seen);
+}
+
+static void piece_task(void *user, uint32_t task, uint32_t thread) {
+    const grad_w *w = user;
+    const tap_piece p = piece_at(w, task);
+    const uint64_t size = w->g.o * w->taps;
+    float *sum = w->part + thread * levels_of(w) * size, *level = sum + size;
+    for (uint32_t s = 0; s < w->g.shards; s++) {
+        shard_sum(w, &p, s, sum);
+        uint32_t l = 0;
+        for (; (s >> l & 1u) != 0; l++) {
+            for (uint64_t i = 0; i < size; i += LANES) {
+                v_store(sum + i, v_add(v_load(level + l * size + i), v_load(sum + i)));
+            }
+        }
+        memcpy(level + l * size, sum, size * sizeof *sum);
+    }
+    store_piece(w, &p, sum);
+}
+
+/* ---- few channels --------------------------------------------------------------------------- */
+
+/* Windows of one image: [c][padded row][ow][16], lane kw = x(row, ow*sw + kw). */
+static void make_windows(const grad_w *w, uint32_t n, float *to) {
+    const conv_geom *g = &w->g;
+    const float *x = (const float *)w->call->in[w->call->kernel->n_in - 1] + n * w->x.image;
+    for (uint32_t c = 0; c < g->c; c++) {
+        const float *plane = x + map_channel(&w->x, c);
+        for (uint32_t r = 0; r < g->h + 2 * g->ph; r++) {
+            const bool inside = r >= g->ph && r - g->ph < g->h;
+            for (uint32_t q = 0; q < g->ow; q++, to += LANES) {
+                float lane[LANES] = {0};
+                for (uint32_t k = 0; inside && k < g->kw; k++) {
+                    const uint32_t col = q * g->sw + k - g->pw; /* wraps when negative */
+                    lane[k] =
+                        col < g->w ? plane[((uint64_t)(r - g->ph) * g->w + col) * w->x.step] : 0.0f;
+                }
+                memcpy(to, lane, sizeof lane);
+            }
+        }
+    }
+}
+
+/* Chunk sums of all output channels, added to part[o][c][kh][16]. */
+static void planar_chunk(const grad_w *w, const float *map, const item *list, const uint32_t *count,
+                         bool add, float *part) {
+    const conv_geom *g = &w->g;
+    sparse job = {.pitch = (ptrdiff_t)w->map_row, .out_pitch = LANES, .add = add};
+    for (uint32_t row = 0; row < g->kh; row += w->tap_rows) {
+        const sparse_fn kernel = ISA(sparse_kernel)(min_u32(w->tap_rows, g->kh - row), 1);
+        for (uint32_t o = 0; o < g->o; o++) {
+            job.item = list + o * list_length(w);
+            job.items = count[o];
+            for (uint32_t c = 0; c < g->c; c++) {
+                job.p = map + ((uint64_t)c * (g->h + 2 * g->ph) + row) * w->map_row;
+                job.out = part + ((uint64_t)o * g->c + c) * w->taps + row * LANES;
+                kernel(&job);
+            }
+        }
+    }
+}
+
+static void planar_shard(void *user, uint32_t shard, uint32_t thread) {
+    const grad_w *w = user;
+    const conv_geom *g = &w->g;
+    item *list = w->list + thread * w->out_width * list_length(w);
+    uint32_t *count = w->count + (uint64_t)thread * w->out_width;
+    float *gz = w->gz + (uint64_t)thread * g->oh * g->ow * LANES;
+    float *map = w->map + thread * w->chunk_images * w->map_image;
+    const uint64_t size = (uint64_t)g->o * g->c * w->taps;
+    float *part = w->part + shard * size;
+    uint32_t first, end;
+    shard_range(w->batch, g->shards, w->rows, shard, &first, &end);
+    if (first == end) {
+        memset(part, 0, size * sizeof *part);
+    }
+    for (uint32_t n = first; n < end; n += w->chunk_images) {
+        const uint32_t images = min_u32(w->chunk_images, end - n);
+        memset(count, 0, w->out_width * sizeof *count);
+        for (uint32_t i = 0; i < images; i++) {
+            make_windows(w, n + i, map + i * w->map_image);
+            list_image(w, n + i, i, list, count, gz);
+        }
+        planar_chunk(w, map, list, count, n > first, part);
+    }
+}
+
+/* Tree over the shards of output channel o. */
+static void planar_store(void *user, uint32_t o, uint32_t thread) {
+    (void)thread;
+    const grad_w *w = user;
+    const conv_geom *g = &w->g;
+    const uint32_t rows = g->c * g->kh;
+    float *gw = (float *)w->call->out[0] + (uint64_t)o * rows * g->kw;
+    vi seen = vi_set1(0);
+    for (uint32_t r = 0; r < rows; r++) {
+        const vf sum = ISA(shard_tree)(w->part + (o * (uint64_t)rows + r) * LANES,
+                                       (uint64_t)g->o * rows * LANES, g->shards);
+        const vf v = v_snap(sum, v_set1(STN_LIM_G));
+        seen = v_seen(seen, v_keep(vm_first(g->kw), v));
+        v_store_n(gw + (uint64_t)r * g->kw, v, g->kw);
+    }
+    flag_seen(w->call, seen);
+}
+
+/* ---- both ----------------------------------------------------------------------------------- */
+
+static void run_grad_w(const cpu_call *call) {
+    grad_w w = grad_w_plan(call->kernel, cpu_pool_threads(call->pool), call->workspace);
+    const conv_geom *g = &w.g;
+    w.call = call;
+    w.source = ISA(grad_source)(&w.g, call);
+    w.rows = min_u32(cpu_rows(call), w.batch);
+    const uint32_t row = (uint32_t)w.map_row;
+    for (uint32_t p = 0; p < g->oh * g->ow; p++) {
+        const uint32_t oh = p / g->ow, ow = p % g->ow;
+        w.at[p] = (int32_t)(oh * g->sh * row + ow * (w.planar ? 1 : g->sw) * LANES);
+    }
+    if (w.planar) {
+        cpu_pool_run(call->pool, g->shards, planar_shard, &w);
+        cpu_pool_run(call->pool, g->o, planar_store, &w);
+    } else {
+        if (w.padded) {
+            cpu_pool_run(call->pool, w.rows, pad_image, &w);
+        }
+        cpu_pool_run(call->pool, g->shards * w.shard_chunks, list_chunk, &w);
+        cpu_pool_run(call->pool, blocks_of(g->c) * w.row_pieces * w.col_pieces, piece_task, &w);
+    }
+    if (w.bias) {
+        bias_sum b = {.call = call,
+                      .plane = w.plane,
+                      .out = call->out[1],
+                      .width = w.out_width,
+                      .channels = g->o,
+                      .batch = w.batch,
+                      .rows = w.rows,
+                      .shards = g->shards};
+        cpu_pool_run(call->pool, w.out_blocks, ISA(bias_task), &b);
+    }
+}
+
+bool ISA(conv_grad_w)(const stn_kernel *k, uint32_t threads, cpu_impl *impl) {
+    const bool block = k->op == STN_OP_CONV_BLOCK_GRAD_W;
+    const conv_geom g = conv_geometry(k, &k->in[block ? 3 : 1], &k->out[0], &k->in[0]);
+    if (!conv_fits(&g) || !ISA(grad_readable)(k, &g) || k->out[0].layout != STN_NCHW) {
+        return false;
+    }
+    const grad_w w = grad_w_plan(k, threads, NULL);
+    const uint64_t map = (w.chunk_images + 1u) * w.map_image;
+    if ((w.planar && g.kw > LANES) || map >= UINT64_C(1) << 30) {
+        return false;
+    }
+    impl->workspace = w.bytes;
+    impl->run = run_grad_w;
+    return true;
+}

@@ -1,0 +1,69 @@
+/* The gradient that reaches a convolution: activation and pool undone, and its non-zeros listed.
+ *
+ * All maps are NC16. "gz" of an image is the gradient of the convolution's own output,
+ * [blocks of 16 channels][OH*OW][16].
+ */
+#ifndef CPU_OPS_GRADIENT_H
+#define CPU_OPS_GRADIENT_H
+
+#include "conv.h"
+#include "sparse.h"
+
+/* gy of the block's output (or of the convolution itself), the stored y and the pool's index. */
+typedef struct grad_source {
+    const conv_geom *g;
+    const float *gy, *y;
+    const uint8_t *index;
+} grad_source;
+
+grad_source ISA(grad_source)(const conv_geom *g, const cpu_call *call);
+
+/* True if the layouts of gy, y and index are those that this file reads. */
+bool ISA(grad_readable)(const stn_kernel *k, const conv_geom *g);
+
+/* gz of one block of image n: a pointer into gy where nothing is to be undone, otherwise computed
+ * into scratch[OH*OW*16]. */
+const float *ISA(grad_block)(const grad_source *s, uint32_t n, uint32_t block, float *scratch);
+
+/* Largest number of non-zeros of one channel of one image. */
+uint32_t ISA(grad_most)(const conv_geom *g);
+
+/* Appends the non-zeros of 16 channels in pixel order: channel j to list + j * most, count[j]
+ * grows. at[pixel] + shift[j] is the item's offset. starts (may be NULL) gets count[j] before each
+ * of the OH rows and after the last one, [16][OH + 1]. */
+typedef struct grad_lists {
+    item *list;
+    uint64_t most;
+    uint32_t *count;
+    const int32_t *at;
+    int32_t shift[LANES];
+    uint32_t *starts;
+} grad_lists;
+void ISA(grad_list)(const conv_geom *g, const float *gz, const grad_lists *lists);
+
+/* PLANE16 over the pixels, per channel lane. */
+void ISA(grad_plane)(const float *gz, uint32_t pixels, float *sum);
+
+/* Balanced tree over `shards` arrays of 16 floats, `stride` floats apart (contract SHARDS). */
+vf ISA(shard_tree)(const float *part, uint64_t stride, uint32_t shards);
+
+/* Images of shard s among the real rows: *first .. *end - 1. */
+static inline void shard_range(uint32_t batch, uint32_t shards, uint32_t rows, uint32_t s,
+                               uint32_t *first, uint32_t *end) {
+    const uint64_t length = ceil_div(batch, shards);
+    *first = (uint32_t)(s * length < rows ? s * length : rows);
+    *end = (uint32_t)((s + 1) * length < rows ? (s + 1) * length : rows);
+}
+
+/* Bias gradient from the per-image sums plane[n][width], width a multiple of 16: plain adds over
+ * the images of a shard, the tree over the shards, snap. Tasks are blocks of 16 channels. */
+typedef struct bias_sum {
+    const cpu_call *call;
+    const float *plane;
+    float *out;
+    uint64_t width;
+    uint32_t channels, batch, rows, shards;
+} bias_sum;
+void ISA(bias_task)(void *user, uint32_t block, uint32_t thread);
+
+#endif

@@ -1,0 +1,58 @@
+/* The kernels of sparse.h, one per number of rows and vectors. */
+#include "sparse.h"
+
+VEC void sparse_body(const sparse *job, const uint32_t rows, const uint32_t vectors) {
+    vf acc[SPARSE_MAX];
+    UNROLL
+    for (uint32_t i = 0; i < rows * vectors; i++) {
+        acc[i] = v_zero();
+    }
+    const float *p = job->p;
+    const ptrdiff_t pitch = job->pitch;
+    const item *end = job->item + job->items;
+    for (const item *it = job->item; it < end; it++) {
+        const vf g = v_set1(it->g);
+        const float *at = p + it->at;
+        /* Pins the address: otherwise one address computation is made per vector. */
+        __asm__("" : "+r"(at));
+        UNROLL
+        for (uint32_t i = 0; i < rows * vectors; i++) {
+            const float *row = at + (ptrdiff_t)(i / vectors) * pitch;
+            acc[i] = v_fma(g, v_load(row + i % vectors * LANES), acc[i]);
+        }
+    }
+    const vf limit = v_set1(STN_LIM_G);
+    UNROLL
+    for (uint32_t i = 0; i < rows * vectors; i++) {
+        float *out = job->out + (ptrdiff_t)(i / vectors) * job->out_pitch + i % vectors * LANES;
+        const vf sum = job->add ? v_add(v_load(out), acc[i]) : acc[i];
+        v_store(out, job->last ? v_snap(sum, limit) : sum);
+    }
+}
+
+#define SPARSE_COMMON(X)                                                                           \
+    X(1, 1)                                                                                        \
+    X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(7, 1) X(1, 2) X(2, 2) X(3, 2) X(1, 3) X(2, 3)        \
+        X(1, 4) X(1, 5) X(1, 6) X(1, 7)
+#if defined(CPU_ISA_AVX512)
+#define SPARSE_WIDE(X)                                                                             \
+    X(8, 1)                                                                                        \
+    X(9, 1) X(4, 2) X(5, 2) X(6, 2) X(7, 2) X(3, 3) X(4, 3) X(2, 4) X(3, 4) X(2, 5) X(2, 6)        \
+        X(2, 7) X(1, 8) X(1, 9) X(1, 10) X(1, 11) X(1, 12) X(1, 13) X(1, 14)
+#else
+#define SPARSE_WIDE(X)
+#endif
+
+#define SPARSE_DEFINE(rows, vectors)                                                               \
+    static __attribute__((noinline)) void sparse_##rows##x##vectors(const sparse *job) {           \
+        sparse_body(job, rows, vectors);                                                           \
+    }
+SPARSE_COMMON(SPARSE_DEFINE)
+SPARSE_WIDE(SPARSE_DEFINE)
+
+sparse_fn ISA(sparse_kernel)(uint32_t rows, uint32_t vectors) {
+#define SPARSE_ENTRY(rows, vectors) [rows][vectors] = sparse_##rows##x##vectors,
+    static const sparse_fn kernel[SPARSE_ROWS + 1][SPARSE_MAX + 1] = {
+        SPARSE_COMMON(SPARSE_ENTRY) SPARSE_WIDE(SPARSE_ENTRY)};
+    return rows <= SPARSE_ROWS && vectors <= SPARSE_MAX ? kernel[rows][vectors] : NULL;
+}
