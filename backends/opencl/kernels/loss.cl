@@ -1,0 +1,50 @@
+/* Softmax cross-entropy, one item per (image, head). */
+
+__kernel void xent(RD(z), RDI(label), WR(stats), WRI(pred), uint K, uint total, FLAGS) {
+    GO(z), GO(label), GO(stats), GO(pred);
+    uint e = (uint)get_global_id(0);
+    if (e >= total) {
+        return;
+    }
+    z = z + e * K;
+    float m = z[0], sum = 0.0f;
+    int best = 0;
+    for (uint k = 1u; k < K; k++) {
+        bool more = z[k] > m;
+        m = more ? z[k] : m;
+        best = more ? (int)k : best;
+    }
+    for (uint k = 0u; k < K; k++) {
+        sum = ADD(stn_exp(SUB(z[k], m)), sum);
+    }
+    float d = SUB(z[label[e]], m);
+    CHECK(d);
+    CHECK(sum);
+    stats[2u * e] = d;
+    stats[2u * e + 1u] = sum;
+    pred[e] = best;
+}
+
+__kernel void xent_grad(RD(z), RDI(label), WR(gz), uint K, float inv_n, uint total, FLAGS) {
+    GO(z), GO(label), GO(gz);
+    uint e = (uint)get_global_id(0);
+    if (e >= total) {
+        return;
+    }
+    z = z + e * K;
+    gz = gz + e * K;
+    float m = z[0], sum = 0.0f;
+    for (uint k = 1u; k < K; k++) {
+        m = z[k] > m ? z[k] : m;
+    }
+    for (uint k = 0u; k < K; k++) {
+        sum = ADD(stn_exp(SUB(z[k], m)), sum);
+    }
+    float R = stn_recip(sum);
+    for (uint k = 0u; k < K; k++) {
+        float y = (int)k == label[e] ? -one : -0.0f;
+        float r = stn_snap_g(fma(stn_exp(SUB(z[k], m)), R, y) * inv_n);
+        CHECK(r);
+        gz[k] = r;
+    }
+}

@@ -1,0 +1,158 @@
+/* Queries and preparation: checks what every operator needs, then hands to the op's own file. */
+#include "ocl.h"
+
+#include <string.h>
+
+ocl_view ocl_view_of(const stn_tensor *t, ocl_arg ref) {
+    ocl_view v = {ref, t->layout, t->dim[0], t->dim[1], t->dim[2], t->dim[3]};
+    if (t->dtype == STN_U8) {
+        v.ref.size = 1;
+    }
+    return v;
+}
+
+static size_t params_size(uint32_t op) {
+    switch (op) {
+#define STN_OP(number, NAME, name, min_in, max_in, n_out, params, text)                            \
+    case number:                                                                                   \
+        return sizeof(stn_##params##_params);
+#include <stn/op.def>
+#undef STN_OP
+    default:
+        return 0;
+    }
+}
+
+static bool counts_fit(const stn_op_desc *desc) {
+    switch (desc->op) {
+#define STN_OP(number, NAME, name, min_in, max_in, outs, params, text)                             \
+    case number:                                                                                   \
+        return desc->n_in >= (min_in) && desc->n_in <= (max_in) && desc->n_out == (outs);
+#include <stn/op.def>
+#undef STN_OP
+    default:
+        return false;
+    }
+}
+
+static ocl_op_fn find_op(uint32_t op) {
+    switch (op) {
+    case STN_OP_CONV:
+    case STN_OP_CONV_GRAD_X:
+    case STN_OP_CONV_GRAD_W:
+        return ocl_op_conv;
+    case STN_OP_LINEAR:
+    case STN_OP_LINEAR_GRAD_X:
+    case STN_OP_LINEAR_GRAD_W:
+        return ocl_op_linear;
+    case STN_OP_BIAS_GRAD:
+        return ocl_op_bias_grad;
+    case STN_OP_MAXPOOL:
+    case STN_OP_MAXPOOL_GRAD:
+    case STN_OP_AVGPOOL:
+    case STN_OP_AVGPOOL_GRAD:
+        return ocl_op_pool;
+    case STN_OP_BN:
+    case STN_OP_BN_UPDATE:
+    case STN_OP_BN_EVAL:
+    case STN_OP_BN_GRAD:
+        return ocl_op_bn;
+    case STN_OP_COMPOSE:
+    case STN_OP_COMPOSE_GRAD:
+        return ocl_op_compose;
+    case STN_OP_XENT:
+    case STN_OP_XENT_GRAD:
+        return ocl_op_loss;
+    case STN_OP_SGD:
+    case STN_OP_ADAM:
+        return ocl_op_opt;
+    case STN_OP_CONV_BLOCK:
+    case STN_OP_CONV_BLOCK_GRAD_X:
+    case STN_OP_CONV_BLOCK_GRAD_W:
+        return ocl_op_block;
+    default:
+        return op >= STN_OP_GRID && op <= STN_OP_WARP_GRAD_THETA ? ocl_op_warp : ocl_op_elementwise;
+    }
+}
+
+/* Indices inside kernels are 32 bits wide. */
+static bool tensor_fits(const stn_tensor *t) {
+    uint64_t n = stn_tensor_elems(t);
+    return t->layout <= STN_NC16 && t->dtype <= STN_I32 && t->rank <= STN_MAX_RANK && n > 0 &&
+           n < (UINT64_C(1) << 31);
+}
+
+/* Copies the descriptor into k; false where it is not one this backend can know. */
+static bool take_desc(stn_kernel *k, stn_device *device, const stn_op_desc *desc) {
+    memset(k, 0, sizeof *k);
+    size_t size = params_size(desc->op);
+    if (size == 0 || !counts_fit(desc)) {
+        return false;
+    }
+    uint32_t given = 0;
+    memcpy(&given, desc->params, sizeof given);
+    for (size_t i = size; i < given; i++) {
+        if (((const unsigned char *)desc->params)[i] != 0) {
+            return false;
+        }
+    }
+    memcpy(&k->params, desc->params, given < size ? given : size);
+    k->device = device;
+    k->op = desc->op;
+    k->n_in = desc->n_in;
+    k->n_out = desc->n_out;
+    for (uint32_t i = 0; i < desc->n_in; i++) {
+        k->in[i] = desc->in[i];
+        if (!tensor_fits(&k->in[i])) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < desc->n_out; i++) {
+        k->out[i] = desc->out[i];
+        if (!tensor_fits(&k->out[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int32_t ocl_op_query(stn_device *device, const stn_op_desc *desc, stn_support *support,
+                     stn_err *err) {
+    stn_kernel *k = ocl_host->alloc(sizeof *k, 0);
+    if (k == NULL) {
+        return stn_fail(err, STN_E_NOMEM, "opencl: out of host memory for a query");
+    }
+    bool yes = take_desc(k, device, desc);
+    k->query = true;
+    yes = yes && find_op(desc->op)(k) && !k->failed;
+    support->level = yes;
+    support->exact = !k->inexact;
+    support->workspace = yes ? k->workspace : 0;
+    ocl_host->free(k);
+    return STN_OK;
+}
+
+int32_t ocl_op_prepare(stn_device *device, const stn_op_desc *desc, stn_kernel **kernel,
+                       stn_err *err) {
+    *kernel = NULL;
+    stn_kernel *k = ocl_host->alloc(sizeof *k, 0);
+    if (k == NULL) {
+        return stn_fail(err, STN_E_NOMEM, "opencl: out of host memory for an operator");
+    }
+    int32_t status = STN_OK;
+    if (!take_desc(k, device, desc) || !find_op(desc->op)(k)) {
+        status = stn_fail(err, STN_E_UNSUPPORTED,
+                          "opencl: operator %u does not support these shapes", desc->op);
+    } else if (k->failed) {
+        status = k->failed;
+        if (err != NULL) {
+            *err = k->err;
+        }
+    }
+    if (status != STN_OK) {
+        ocl_op_free(k);
+        return status;
+    }
+    *kernel = k;
+    return STN_OK;
+}

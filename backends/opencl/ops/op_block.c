@@ -1,0 +1,97 @@
+/* conv + max-pool + activation and its gradients, from the general kernels: the unpooled map lives
+ * in workspace, in the layout of the block's output.
+ */
+#include "conv.h"
+
+/* The map between convolution and pool, N x O x CH x CW. */
+static ocl_view between(const ocl_view *x, const ocl_view *y, const stn_tensor *w,
+                        const stn_conv_params *p) {
+    ocl_view m = {A_NONE,
+                  y->layout,
+                  x->n,
+                  w->dim[0],
+                  (x->h + 2u * p->pad_h - w->dim[2]) / p->stride_h + 1u,
+                  (x->w + 2u * p->pad_w - w->dim[3]) / p->stride_w + 1u};
+    return m;
+}
+
+static bool fits(const ocl_view *m) {
+    return (uint64_t)m->n * ocl_row(m) < (UINT64_C(1) << 31);
+}
+
+static ocl_view place(stn_kernel *k, ocl_view m) {
+    m.ref = A_WS(ocl_ws(k, (uint64_t)m.n * ocl_row(&m) * 4u));
+    return m;
+}
+
+static bool forward(stn_kernel *k, const stn_conv_block_params *p) {
+    ocl_view x = ocl_view_of(&k->in[0], A_IN(0)), y = ocl_view_of(&k->out[0], A_OUT(0));
+    ocl_view index = ocl_view_of(&k->out[1], A_OUT8(1));
+    ocl_arg b = k->n_in > 2 ? A_IN(2) : A_NONE;
+    ocl_view m = between(&x, &y, &k->in[1], &p->conv);
+    if (!fits(&m) || index.layout != y.layout) {
+        return false;
+    }
+    if (p->pool.kh == 0) {
+        ocl_geometry g = ocl_geometry_of(&x, &y, &k->in[1], &p->conv);
+        ocl_emit_conv(k, &g, x, A_IN(1), b, y, p->act != 0, p->slope);
+        return true;
+    }
+    m = place(k, m);
+    ocl_geometry g = ocl_geometry_of(&x, &m, &k->in[1], &p->conv);
+    ocl_emit_conv(k, &g, x, A_IN(1), b, m, false, 0.0f);
+    ocl_emit_maxpool(k, m, y, index, &p->pool, p->act != 0, p->slope);
+    return true;
+}
+
+/* Gradient of the map between convolution and pool. */
+static bool undo(stn_kernel *k, const stn_conv_block_params *p, ocl_view m, ocl_view *gm) {
+    ocl_view gy = ocl_view_of(&k->in[0], A_IN(0)), y = ocl_view_of(&k->in[1], A_IN(1));
+    ocl_view index = ocl_view_of(&k->in[2], A_IN8(2));
+    if (p->pool.kh == 0 && p->act == 0) {
+        *gm = gy;
+        return true;
+    }
+    m = place(k, m);
+    *gm = m;
+    if (p->pool.kh != 0) {
+        ocl_emit_maxpool_grad(k, gy, y, index, m, &p->pool, p->act != 0, p->slope);
+        return true;
+    }
+    uint64_t row = ocl_row(&m);
+    ocl_range range = ocl_items(row, true);
+    OCL_EMIT(k, "elem.cl", "", "act_grad", &range, gy.ref, y.ref, m.ref, A_F(p->slope),
+             A_ROWS((uint32_t)row), A_FLAGS);
+    return y.layout == gy.layout;
+}
+
+bool ocl_op_block(stn_kernel *k) {
+    const stn_conv_block_params *p = &k->params.block;
+    if (p->conv.stride_h == 0 || p->conv.stride_w == 0 || p->pool.kh * p->pool.kw > 256 ||
+        (p->pool.kh != 0 && (p->pool.kw == 0 || p->pool.stride_h == 0 || p->pool.stride_w == 0))) {
+        return false;
+    }
+    if (k->op == STN_OP_CONV_BLOCK) {
+        return forward(k, p);
+    }
+    ocl_view gy = ocl_view_of(&k->in[0], A_IN(0)), gm;
+    if (k->op == STN_OP_CONV_BLOCK_GRAD_X) {
+        ocl_view gx = ocl_view_of(&k->out[0], A_OUT(0));
+        ocl_view m = between(&gx, &gy, &k->in[3], &p->conv);
+        if (!fits(&m) || !undo(k, p, m, &gm)) {
+            return false;
+        }
+        ocl_geometry g = ocl_geometry_of(&gx, &gm, &k->in[3], &p->conv);
+        ocl_emit_conv_grad_x(k, &g, gm, A_IN(3), gx);
+        return true;
+    }
+    ocl_view x = ocl_view_of(&k->in[3], A_IN(3));
+    ocl_view m = between(&x, &gy, &k->out[0], &p->conv);
+    if (!ocl_shards_fit(p->conv.shards) || !fits(&m) || !undo(k, p, m, &gm)) {
+        return false;
+    }
+    ocl_geometry g = ocl_geometry_of(&x, &gm, &k->out[0], &p->conv);
+    ocl_emit_conv_grad_w(k, &g, gm, x, A_OUT(0), p->conv.shards);
+    ocl_emit_bias_grad(k, gm, A_OUT(1), p->conv.shards);
+    return true;
+}
