@@ -119,7 +119,10 @@ static void describe(found_device *d) {
     append_id(info->id, sizeof info->id - 4, info->vendor);
     append_id(info->id, sizeof info->id - 4, ":");
     append_id(info->id, sizeof info->id - 4, info->name);
-    append_unique(info->id, sizeof info->id - 4, d->id);
+    /* A CPU's "uuid" is made of CPUID words that differ between cores: not stable. */
+    if (!info->is_cpu) {
+        append_unique(info->id, sizeof info->id - 4, d->id);
+    }
     uint32_t twin = 1;
     for (uint32_t i = 0; i < n_found; i++) {
         size_t n = strlen(info->id);

@@ -187,6 +187,10 @@ static cl_int set_step(cl_kernel kernel, cl_uint *at, const stn_step *step) {
     return status;
 }
 
+static uint32_t rows_of(const stn_kernel *k, const stn_step *step) {
+    return step->count < k->rows ? step->count : k->rows;
+}
+
 static cl_int set_arg(stn_device *device, const stn_kernel *k, cl_kernel kernel, const ocl_arg *a,
                       const stn_run_args *args, cl_uint *at) {
     const stn_ref *ref = NULL;
@@ -205,7 +209,7 @@ static cl_int set_arg(stn_device *device, const stn_kernel *k, cl_kernel kernel,
     case OCL_ARG_NONE:
         return set_buffer(kernel, at, device->dummy, 0);
     case OCL_ARG_ROWS:
-        return set_u32(kernel, at, args->step->count * a->v.u);
+        return set_u32(kernel, at, rows_of(k, args->step) * a->v.u);
     case OCL_ARG_SLOT:
         return a->v.u < args->step->n_scalars
                    ? cl.clSetKernelArg(kernel, (*at)++, 4, &args->step->scalar[a->v.u])
@@ -220,10 +224,10 @@ static cl_int set_arg(stn_device *device, const stn_kernel *k, cl_kernel kernel,
     }
 }
 
-static cl_int enqueue(stn_stream *stream, ocl_launch *l, uint32_t count, cl_event *event) {
+static cl_int enqueue(stn_stream *stream, ocl_launch *l, uint32_t rows, cl_event *event) {
     size_t global[3], local[3];
     for (uint32_t d = 0; d < 3; d++) {
-        uint64_t n = l->range.size[d] * ((l->range.per_row >> d) & 1u ? count : 1u);
+        uint64_t n = l->range.size[d] * ((l->range.per_row >> d) & 1u ? rows : 1u);
         local[d] = l->range.group[d];
         global[d] = (size_t)((n + local[d] - 1u) / local[d] * local[d]);
     }
@@ -272,7 +276,8 @@ int32_t ocl_op_run(stn_stream *stream, stn_kernel *kernel, const stn_run_args *a
         }
         cl_event event = NULL;
         if (status == CL_SUCCESS) {
-            status = enqueue(stream, l, args->step->count, device->profile ? &event : NULL);
+            status =
+                enqueue(stream, l, rows_of(kernel, args->step), device->profile ? &event : NULL);
         }
         if (status != CL_SUCCESS) {
             return ocl_stick(stream, STN_E_FAIL, status, l->name, err);

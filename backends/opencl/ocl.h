@@ -168,7 +168,7 @@ enum {
     OCL_ARG_NONE,  /* missing buffer */
     OCL_ARG_U32,
     OCL_ARG_F32,
-    OCL_ARG_ROWS, /* count * u */
+    OCL_ARG_ROWS, /* rows * u, rows = min(count, kernel's rows) */
     OCL_ARG_SLOT, /* scalar of the step */
     OCL_ARG_STEP, /* four u32: seed lo, hi, step lo, hi */
     OCL_ARG_FLAGS
@@ -245,6 +245,7 @@ struct stn_kernel {
     uint32_t op, n_in, n_out;
     ocl_params params;
     stn_tensor in[STN_MAX_IN], out[STN_MAX_OUT];
+    uint32_t rows; /* most rows of the batch: dim[0] of the batched operand */
     bool query;
     bool inexact; /* set by a --math fast kernel */
     int32_t failed;

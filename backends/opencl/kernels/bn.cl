@@ -1,4 +1,5 @@
-/* Batch normalisation; the sums over images are in reduce.cl. stats is [3][C]: S, Q, r. */
+/* Batch normalisation; the sums over images are in reduce.cl. stats is [3][C]: S, Q, r.
+ * Bits of affine: 1 there is a gamma, 2 there is a beta. */
 
 __kernel void bn_rstd(WR(stats), uint C, float inv_n, float eps, FLAGS) {
     GO(stats);
@@ -25,7 +26,8 @@ __kernel void bn_apply(RD(x), RD(stats), RD(gamma), RD(beta), WR(y), uint xl, ui
     float v = x[plane(xl, C, P, q.n, q.c) + q.p * STRIDE(xl)];
     float d = stn_snap_x(fma(-stats[q.c], inv_n, v));
     float h = stn_snap_x(d * stats[2u * C + q.c]);
-    float g = affine != 0u ? gamma[q.c] : one, b = affine != 0u ? beta[q.c] : 0.0f;
+    float g = (affine & 1u) != 0u ? gamma[q.c] : one,
+          b = (affine & 2u) != 0u ? beta[q.c] : 0.0f;
     float r = stn_snap_x(fma(g, h, b));
     CHECK(r);
     y[e] = r;
@@ -46,7 +48,8 @@ __kernel void bn_eval(RD(x), RD(rm), RD(rv), RD(gamma), RD(beta), WR(y), uint xl
     float v = x[plane(xl, C, P, q.n, q.c) + q.p * STRIDE(xl)];
     float d = stn_snap_x(SUB(v, rm[q.c]));
     float h = stn_snap_x(d * stn_snap_x(stn_rsqrt(ADD(eps, rv[q.c]))));
-    float g = affine != 0u ? gamma[q.c] : one, b = affine != 0u ? beta[q.c] : 0.0f;
+    float g = (affine & 1u) != 0u ? gamma[q.c] : one,
+          b = (affine & 2u) != 0u ? beta[q.c] : 0.0f;
     float r = stn_snap_x(fma(g, h, b));
     CHECK(r);
     y[e] = r;
@@ -71,7 +74,7 @@ __kernel void bn_grad(RD(gy), RD(x), RD(stats), RD(gamma), RD(s1), RD(s2), WR(gx
     float h = stn_snap_x(stn_snap_x(fma(-stats[q.c], inv_n, v)) * r);
     float m2 = stn_snap_g(s2[q.c] * inv_n);
     float t = stn_snap_g(fma(-h, m2, fma(-s1[q.c], inv_n, dy)));
-    float g = affine != 0u ? gamma[q.c] : one;
+    float g = (affine & 1u) != 0u ? gamma[q.c] : one;
     float d = stn_snap_g(stn_snap_x(g * r) * t);
     CHECK(d);
     gx[e] = d;

@@ -17,7 +17,8 @@ __kernel void xent(RD(z), RDI(label), WR(stats), WRI(pred), uint K, uint total, 
     for (uint k = 0u; k < K; k++) {
         sum = ADD(stn_exp(SUB(z[k], m)), sum);
     }
-    float d = SUB(z[label[e]], m);
+    /* The core checks labels; a wrong one must still not read outside the row. */
+    float d = SUB((uint)label[e] < K ? z[label[e]] : m, m);
     CHECK(d);
     CHECK(sum);
     stats[2u * e] = d;

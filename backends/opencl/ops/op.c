@@ -78,8 +78,70 @@ static ocl_op_fn find_op(uint32_t op) {
 /* Indices inside kernels are 32 bits wide. */
 static bool tensor_fits(const stn_tensor *t) {
     uint64_t n = stn_tensor_elems(t);
+    if (t->layout == STN_NC16 && t->rank < STN_MAX_RANK) {
+        return false;
+    }
     return t->layout <= STN_NC16 && t->dtype <= STN_I32 && t->rank <= STN_MAX_RANK && n > 0 &&
            n < (UINT64_C(1) << 31);
+}
+
+/* Bits of the operands that are feature maps and may be NC16; all others are row-major here. */
+static void map_operands(uint32_t op, uint32_t *in, uint32_t *out) {
+    switch (op) {
+    case STN_OP_CONV_GRAD_W:
+        *in = 3u, *out = 0u;
+        break;
+    case STN_OP_MAXPOOL_GRAD:
+    case STN_OP_ACT_GRAD:
+        *in = 3u, *out = 1u;
+        break;
+    case STN_OP_MAXPOOL:
+        *in = 1u, *out = 3u;
+        break;
+    case STN_OP_LINEAR:
+    case STN_OP_BIAS_GRAD:
+        *in = 1u, *out = 0u;
+        break;
+    case STN_OP_LINEAR_GRAD_X:
+        *in = 0u, *out = 1u;
+        break;
+    case STN_OP_LINEAR_GRAD_W:
+        *in = 2u, *out = 0u;
+        break;
+    case STN_OP_BN_GRAD:
+        *in = 3u, *out = 1u;
+        break;
+    case STN_OP_SAMPLE_GRAD_GRID:
+    case STN_OP_WARP_GRAD_THETA:
+        *in = 3u, *out = 0u;
+        break;
+    case STN_OP_SUM:
+    case STN_OP_SGD:
+    case STN_OP_ADAM:
+        *in = 255u, *out = 7u;
+        break;
+    case STN_OP_CONV_BLOCK:
+        *in = 1u, *out = 3u;
+        break;
+    case STN_OP_CONV_BLOCK_GRAD_X:
+        *in = 7u, *out = 1u;
+        break;
+    case STN_OP_CONV_BLOCK_GRAD_W:
+        *in = 15u, *out = 0u;
+        break;
+    case STN_OP_GRID:
+    case STN_OP_GRID_GRAD:
+    case STN_OP_BN_UPDATE:
+    case STN_OP_COMPOSE:
+    case STN_OP_COMPOSE_GRAD:
+    case STN_OP_XENT:
+    case STN_OP_XENT_GRAD:
+        *in = 0u, *out = 0u;
+        break;
+    default:
+        *in = 1u, *out = 1u;
+        break;
+    }
 }
 
 /* Copies the descriptor into k; false where it is not one this backend can know. */
@@ -97,22 +159,26 @@ static bool take_desc(stn_kernel *k, stn_device *device, const stn_op_desc *desc
         }
     }
     memcpy(&k->params, desc->params, given < size ? given : size);
+    uint32_t maps_in = 0, maps_out = 0;
+    map_operands(desc->op, &maps_in, &maps_out);
     k->device = device;
     k->op = desc->op;
     k->n_in = desc->n_in;
     k->n_out = desc->n_out;
     for (uint32_t i = 0; i < desc->n_in; i++) {
         k->in[i] = desc->in[i];
-        if (!tensor_fits(&k->in[i])) {
+        if (!tensor_fits(&k->in[i]) || (k->in[i].layout != STN_NCHW && !(maps_in >> i & 1u))) {
             return false;
         }
     }
     for (uint32_t i = 0; i < desc->n_out; i++) {
         k->out[i] = desc->out[i];
-        if (!tensor_fits(&k->out[i])) {
+        if (!tensor_fits(&k->out[i]) || (k->out[i].layout != STN_NCHW && !(maps_out >> i & 1u))) {
             return false;
         }
     }
+    k->rows =
+        desc->op >= STN_OP_SUM && desc->op <= STN_OP_UNPACK ? k->out[0].dim[0] : k->in[0].dim[0];
     return true;
 }
 

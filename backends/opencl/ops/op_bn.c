@@ -5,10 +5,7 @@ static bool training(stn_kernel *k, const stn_bn_params *p) {
     ocl_view x = ocl_view_of(&k->in[0], A_IN(0)), y = ocl_view_of(&k->out[0], A_OUT(0));
     uint64_t part = ocl_ws(k, (uint64_t)x.n * x.c * 4u), row = ocl_row(&y);
     ocl_range channels = ocl_items(x.c, false), all = ocl_items(row, true);
-    bool affine = k->n_in == 3;
-    if (k->n_in == 2) {
-        return false;
-    }
+    uint32_t affine = k->n_in == 3 ? 3u : k->n_in == 2 ? 1u : 0u;
     ocl_emit_channel_sum(k, 0, x, x, A_NONE, p->slot_inv_n, part, A_OUT(1), p->shards, STN_LIM_X);
     ocl_arg q = A_OUT(1);
     q.shift = x.c; /* the second row of stats */
@@ -16,7 +13,7 @@ static bool training(stn_kernel *k, const stn_bn_params *p) {
     OCL_EMIT(k, "bn.cl", "", "bn_rstd", &channels, A_OUT(1), A_U(x.c), A_SLOT(p->slot_inv_n),
              A_F(p->eps), A_FLAGS);
     OCL_EMIT(k, "bn.cl", "", "bn_apply", &all, x.ref, A_OUT(1), affine ? A_IN(1) : A_NONE,
-             affine ? A_IN(2) : A_NONE, y.ref, A_U(x.layout), A_U(y.layout), A_U(x.c),
+             affine & 2u ? A_IN(2) : A_NONE, y.ref, A_U(x.layout), A_U(y.layout), A_U(x.c),
              A_U(x.h * x.w), A_U(affine), A_SLOT(p->slot_inv_n), A_ROWS((uint32_t)row), A_FLAGS);
     return true;
 }
@@ -26,7 +23,7 @@ static bool gradient(stn_kernel *k, const stn_bn_params *p) {
     ocl_view gx = ocl_view_of(&k->out[0], A_OUT(0));
     uint64_t part = ocl_ws(k, (uint64_t)x.n * x.c * 4u), row = ocl_row(&gx);
     ocl_range all = ocl_items(row, true);
-    bool affine = k->n_in == 4;
+    uint32_t affine = k->n_in == 4 ? 1u : 0u;
     ocl_emit_channel_sum(k, 0, gy, gy, A_NONE, p->slot_inv_n, part, A_OUT(2), p->shards, STN_LIM_G);
     ocl_emit_channel_sum(k, 2, gy, x, A_IN(2), p->slot_inv_n, part, A_OUT(1), p->shards, STN_LIM_G);
     OCL_EMIT(k, "bn.cl", "", "bn_grad", &all, gy.ref, x.ref, A_IN(2), affine ? A_IN(3) : A_NONE,
@@ -39,12 +36,9 @@ static bool evaluation(stn_kernel *k, const stn_bn_params *p) {
     ocl_view x = ocl_view_of(&k->in[0], A_IN(0)), y = ocl_view_of(&k->out[0], A_OUT(0));
     uint64_t row = ocl_row(&y);
     ocl_range all = ocl_items(row, true);
-    bool affine = k->n_in == 5;
-    if (k->n_in == 4) {
-        return false;
-    }
+    uint32_t affine = k->n_in == 5 ? 3u : k->n_in == 4 ? 1u : 0u;
     OCL_EMIT(k, "bn.cl", "", "bn_eval", &all, x.ref, A_IN(1), A_IN(2), affine ? A_IN(3) : A_NONE,
-             affine ? A_IN(4) : A_NONE, y.ref, A_U(x.layout), A_U(y.layout), A_U(x.c),
+             affine & 2u ? A_IN(4) : A_NONE, y.ref, A_U(x.layout), A_U(y.layout), A_U(x.c),
              A_U(x.h * x.w), A_U(affine), A_F(p->eps), A_ROWS((uint32_t)row), A_FLAGS);
     return true;
 }

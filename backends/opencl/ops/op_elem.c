@@ -40,7 +40,7 @@ static bool op_copy(stn_kernel *k, const ocl_view *x, const ocl_view *y, const o
         return true;
     }
     OCL_EMIT(k, "elem.cl", "", "copy32", range, x->ref, y->ref, A_U(x->layout), A_U(y->layout),
-             A_U(x->c), A_U(x->h * x->w), A_U(k->in[0].dtype == STN_F32), A_ROWS(row), A_FLAGS);
+             A_U(x->c), A_U(x->h * x->w), A_ROWS(row));
     return true;
 }
 
