@@ -100,11 +100,12 @@ Test(safetensors, bytes_do_not_depend_on_the_order_given) {
         {.name = "b", .dtype = STN_ST_F32, .rank = 1, .dim = {1}, .elems = 1, .data = f},
     };
     /* Wider elements first, then names; keys sorted; blanks up to a multiple of 8. */
-    static const char want[] = "\xa8\0\0\0\0\0\0\0"
-                               "{\"a\":{\"data_offsets\":[12,15],\"dtype\":\"U8\",\"shape\":[3]},"
-                               "\"b\":{\"data_offsets\":[0,4],\"dtype\":\"F32\",\"shape\":[1]},"
-                               "\"c\":{\"data_offsets\":[4,12],\"dtype\":\"F32\",\"shape\":[2]}}      "
-                               "\0\0\x80\x3f\0\0\x80\x3f\0\0\0\x40\x03\x04\x05";
+    static const char want[] =
+        "\xa8\0\0\0\0\0\0\0"
+        "{\"a\":{\"data_offsets\":[12,15],\"dtype\":\"U8\",\"shape\":[3]},"
+        "\"b\":{\"data_offsets\":[0,4],\"dtype\":\"F32\",\"shape\":[1]},"
+        "\"c\":{\"data_offsets\":[4,12],\"dtype\":\"F32\",\"shape\":[2]}}      "
+        "\0\0\x80\x3f\0\0\x80\x3f\0\0\0\x40\x03\x04\x05";
     char *bytes;
     uint64_t size;
     stn_err err = {0};
@@ -156,7 +157,7 @@ Test(safetensors, accepted_oddities) {
 
 #define TENSOR(name, dtype, shape, from, to)                                                       \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" from "," to "]" \
-                                                                                               "}"
+    "}"
 
 Test(safetensors, refused) {
     static const struct {

@@ -8,8 +8,9 @@
 
 #include <stn/stn.h>
 
-#define STN__CKPT_MAGIC "\x89STN\r\n\x1a\n" /* 8 bytes: text-mode transfers and cut bits break it  \
-                                             */
+#define STN__CKPT_MAGIC                                                                            \
+    "\x89STN\r\n\x1a\n" /* 8 bytes: text-mode transfers and cut bits break it                      \
+                         */
 #define STN__CKPT_FORMAT 1u
 
 /* Header: magic 8, format u32, flags u32, sections u32, reserved u32, file size u64, state hash 32,
