@@ -8,13 +8,30 @@
 /* ---- layouts
  * -------------------------------------------------------------------------------------- */
 
+/* Element-wise operators count rows by the first operand; a value without a batch, such as the
+ * gradient of a shared parameter, is one row for them (op.def). */
+static bool one_row(const stn_graph *g, const stn__node *node) {
+    bool elementwise =
+        node->op == STN_OP_SUM || node->op == STN_OP_SCALE || node->op == STN_OP_COPY;
+    return elementwise && !g->value[node->in[0]].batched;
+}
+
+static stn_tensor operand_tensor(const stn_graph *g, stn_val v, bool row) {
+    stn_tensor t = g->value[v].tensor;
+    if (row) {
+        t = (stn_tensor){t.dtype, STN_NCHW, 2, {1, (uint32_t)stn_tensor_elems(&t), 1, 1}};
+    }
+    return t;
+}
+
 static void describe(const stn__plan *plan, const stn__node *node, stn_op_desc *desc,
                      stn_tensor in[STN_MAX_IN], stn_tensor out[STN_MAX_OUT]) {
+    bool row = one_row(&plan->graph, node);
     for (uint32_t i = 0; i < node->n_in; i++) {
-        in[i] = plan->graph.value[node->in[i]].tensor;
+        in[i] = operand_tensor(&plan->graph, node->in[i], row);
     }
     for (uint32_t o = 0; o < node->n_out; o++) {
-        out[o] = plan->graph.value[node->out[o]].tensor;
+        out[o] = operand_tensor(&plan->graph, node->out[o], row);
     }
     *desc = (stn_op_desc){sizeof *desc, node->op, node->n_in, node->n_out, &node->params, in, out};
 }
