@@ -72,8 +72,10 @@ static stn_val emit(stn_graph *g, uint32_t op, const stn__params *params, const 
             return STN_NO_VALUE;
         }
         first = o == 0 ? v : first;
-        const char *base = layer ? g->value[first].name : g->value[in[0]].base;
-        (void)snprintf(g->value[v].base, sizeof g->value[v].base, "%.79s", base);
+        char base[STN__PATH];
+        (void)snprintf(base, sizeof base, "%.79s",
+                       layer ? g->value[first].name : g->value[in[0]].base);
+        memcpy(g->value[v].base, base, sizeof base);
     }
     memcpy(g->node[g->n_nodes - 1].name, g->value[first].name, STN__NAME);
     return first;
@@ -111,6 +113,12 @@ static uint32_t declare(stn_graph *g, uint32_t role, const char *path, const cha
     if (g->eval) {
         (void)stn__graph_fail(g, STN_E_USAGE, "%s: declared for evaluation but not for training",
                               name);
+        return UINT32_MAX;
+    }
+    uint64_t elems = stn_tensor_elems(&shape);
+    if (elems == 0 || elems > UINT32_MAX) { /* elements are numbered by 32-bit words */
+        (void)stn__graph_fail(g, STN_E_USAGE, "%s: impossible shape %s", name,
+                              stn__shape_text(&shape, text));
         return UINT32_MAX;
     }
     stn__item *item = stn__store_add(g->store, name);
