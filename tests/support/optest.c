@@ -1,0 +1,398 @@
+/* Operator tests: plugin loading, guarded runs and comparison. */
+#define _GNU_SOURCE
+#include "optest.h"
+
+#include <dlfcn.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GUARD 256u
+#define CANARY 0xA5u
+#define POISON 0xFFu
+
+/* ---- host and devices ----------------------------------------------------------------------- */
+
+static void *host_alloc(uint64_t bytes, uint64_t align) {
+    align = align < 16 ? 16 : align;
+    return aligned_alloc(align, (bytes + align - 1) / align * align);
+}
+
+static void host_log(int32_t level, const char *text) {
+    if (level <= STN_LOG_WARN) {
+        fprintf(stderr, "%s\n", text);
+    }
+}
+
+static const stn_host host = {
+    sizeof(stn_host), STN_ABI_MINOR, host_alloc, free, host_log, sin, cos, exp2, log};
+
+int32_t optest_load(const char *path, const stn_backend **backend, stn_err *err) {
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) {
+        return stn_fail(err, STN_E_PLUGIN, "%s", dlerror());
+    }
+    const stn_plugin *plugin = dlsym(library, "stn_plugin_entry");
+    if (plugin == NULL || plugin->kind != STN_KIND_BACKEND) {
+        return stn_fail(err, STN_E_PLUGIN, "%s is no backend", path);
+    }
+    *backend = plugin->vtable;
+    return plugin->init(&host, err);
+}
+
+int32_t optest_open(const stn_backend *backend, uint32_t index, const char *const *options,
+                    optest_dev *dev, stn_err *err) {
+    const char *name[16], *value[16];
+    stn_options list = {sizeof list, 0, name, value};
+    for (; options != NULL && options[0] != NULL && list.count < 16; options += 2) {
+        name[list.count] = options[0];
+        value[list.count++] = options[1];
+    }
+    *dev = (optest_dev){.backend = backend};
+    STN_TRY(backend->device_open(index, &list, &dev->device, err));
+    return backend->stream_open(dev->device, &dev->stream, err);
+}
+
+void optest_close(optest_dev *dev) {
+    if (dev->stream != NULL) {
+        dev->backend->stream_close(dev->stream);
+    }
+    dev->backend->device_close(dev->device);
+}
+
+const char *optest_plugin_path(const char *name, char *path, uint32_t cap) {
+    (void)snprintf(path, cap, "%s/stn_%s.so", OPTEST_PLUGIN_DIR, name);
+    return path;
+}
+
+/* ---- memory image of a run ------------------------------------------------------------------ */
+
+uint64_t optest_elems(const stn_tensor *t) {
+    stn_tensor plain = *t;
+    plain.layout = STN_NCHW;
+    return stn_tensor_elems(&plain);
+}
+
+static uint64_t size_of(const stn_tensor *t) {
+    return t->dtype == STN_U8 ? 1 : 4;
+}
+
+/* Place of logical element k (NCHW order) in the stored tensor. */
+static uint64_t stored_at(const stn_tensor *t, uint64_t k) {
+    uint64_t plane = (uint64_t)t->dim[2] * t->dim[3];
+    return stn_tensor_at(t, k / plane / t->dim[1], k / plane % t->dim[1], k % plane);
+}
+
+static uint64_t row_elems(const stn_tensor *t) {
+    return optest_elems(t) / t->dim[0];
+}
+
+/* Logical elements that are real: the first `count` rows of a batched operand, else all. */
+static uint64_t real_elems(const optest_case *c, const stn_tensor *t, bool batched) {
+    uint64_t rows = batched && c->count < t->dim[0] ? c->count : t->dim[0];
+    return rows * row_elems(t);
+}
+
+/* All operands in one buffer with guards between them. */
+typedef struct image {
+    uint8_t *bytes, *before;
+    uint64_t size;
+    uint64_t in[STN_MAX_IN], out[STN_MAX_OUT], workspace, workspace_size;
+} image;
+
+static uint64_t place(uint64_t *end, uint64_t bytes) {
+    uint64_t at = *end;
+    *end = at + (bytes + GUARD - 1) / GUARD * GUARD + GUARD;
+    return at;
+}
+
+static void lay_out(const optest_case *c, uint64_t workspace, image *m) {
+    uint64_t end = GUARD;
+    for (uint32_t i = 0; i < c->n_in; i++) {
+        m->in[i] = place(&end, stn_tensor_bytes(&c->in[i]));
+    }
+    for (uint32_t i = 0; i < c->n_out; i++) {
+        m->out[i] =
+            c->alias[i] >= 0 ? m->in[c->alias[i]] : place(&end, stn_tensor_bytes(&c->out[i]));
+    }
+    m->workspace = place(&end, workspace);
+    m->workspace_size = workspace;
+    m->size = end;
+}
+
+static void put_input(const optest_case *c, uint32_t i, const void *data, uint8_t *to) {
+    const stn_tensor *t = &c->in[i];
+    uint64_t size = size_of(t);
+    /* Padding channels of real rows are +0, rows past count are garbage. */
+    memset(to, POISON, stn_tensor_bytes(t));
+    bool batched = (c->batched_in >> i & 1u) != 0;
+    uint64_t real = real_elems(c, t, batched);
+    memset(to, 0, stn_tensor_bytes(t) / t->dim[0] * (real / row_elems(t)));
+    for (uint64_t k = 0; k < real; k++) {
+        memcpy(to + stored_at(t, k) * size, (const uint8_t *)data + k * size, size);
+    }
+}
+
+static int32_t build_image(const optest_case *c, const void *const *in, uint64_t workspace,
+                           image *m, stn_err *err) {
+    lay_out(c, workspace, m);
+    m->bytes = malloc(m->size);
+    m->before = malloc(m->size);
+    if (m->bytes == NULL || m->before == NULL) {
+        return stn_fail(err, STN_E_NOMEM, "%s: no memory", c->name);
+    }
+    memset(m->bytes, CANARY, m->size);
+    for (uint32_t i = 0; i < c->n_out; i++) {
+        memset(m->bytes + m->out[i], POISON, stn_tensor_bytes(&c->out[i]));
+    }
+    for (uint32_t i = 0; i < c->n_in; i++) {
+        uint8_t *data = malloc(optest_elems(&c->in[i]) * 4);
+        if (data == NULL) {
+            return stn_fail(err, STN_E_NOMEM, "%s: no memory", c->name);
+        }
+        optest_fill(c, i, data);
+        bool given = in != NULL && in[i] != NULL;
+        put_input(c, i, given ? in[i] : data, m->bytes + m->in[i]);
+        free(data);
+    }
+    memcpy(m->before, m->bytes, m->size);
+    return STN_OK;
+}
+
+/* Marks in `may` the bytes that a kernel may change. */
+static void mark_writable(const optest_case *c, const image *m, uint8_t *may) {
+    memset(may, 0, m->size);
+    memset(may + m->workspace, 1, m->workspace_size);
+    for (uint32_t i = 0; i < c->n_out; i++) {
+        const stn_tensor *t = &c->out[i];
+        uint64_t rows = real_elems(c, t, (c->batched_out >> i & 1u) != 0) / row_elems(t);
+        memset(may + m->out[i], 1, stn_tensor_bytes(t) / t->dim[0] * rows);
+    }
+}
+
+static int32_t check_guards(const optest_case *c, const image *m, stn_err *err) {
+    uint8_t *may = malloc(m->size);
+    if (may == NULL) {
+        return stn_fail(err, STN_E_NOMEM, "%s: no memory", c->name);
+    }
+    mark_writable(c, m, may);
+    uint64_t i = 0;
+    while (i < m->size && (may[i] || m->bytes[i] == m->before[i])) {
+        i++;
+    }
+    free(may);
+    if (i == m->size) {
+        return STN_OK;
+    }
+    for (uint32_t k = 0; k < c->n_out; k++) {
+        if (i >= m->out[k] && i < m->out[k] + stn_tensor_bytes(&c->out[k])) {
+            return stn_fail(err, STN_E_MISMATCH, "output %u: byte %llu past count was written", k,
+                            (unsigned long long)(i - m->out[k]));
+        }
+    }
+    return stn_fail(err, STN_E_MISMATCH, "byte %llu of the operand image was written",
+                    (unsigned long long)i);
+}
+
+/* Padding channels of real rows must be +0. */
+static int32_t check_padding(const optest_case *c, uint32_t i, const uint8_t *stored,
+                             stn_err *err) {
+    const stn_tensor *t = &c->out[i];
+    if (t->layout != STN_NC16 || (c->ignored_out >> i & 1u) != 0) {
+        return STN_OK;
+    }
+    uint64_t rows = real_elems(c, t, (c->batched_out >> i & 1u) != 0) / row_elems(t);
+    for (uint64_t n = 0; n < rows; n++) {
+        for (uint64_t ch = t->dim[1]; ch % 16 != 0; ch++) {
+            for (uint64_t hw = 0; hw < (uint64_t)t->dim[2] * t->dim[3]; hw++) {
+                static const uint8_t zero[4];
+                uint64_t at = stn_tensor_at(t, n, ch, hw) * size_of(t);
+                if (memcmp(stored + at, zero, size_of(t)) != 0) {
+                    return stn_fail(err, STN_E_MISMATCH,
+                                    "output %u: padding channel %llu of row %llu is not +0", i,
+                                    (unsigned long long)ch, (unsigned long long)n);
+                }
+            }
+        }
+    }
+    return STN_OK;
+}
+
+static int32_t take_output(const optest_case *c, uint32_t i, const uint8_t *stored,
+                           optest_result *result, stn_err *err) {
+    const stn_tensor *t = &c->out[i];
+    uint64_t size = size_of(t), n = real_elems(c, t, (c->batched_out >> i & 1u) != 0);
+    STN_TRY(check_padding(c, i, stored, err));
+    uint8_t *to = calloc(optest_elems(t), size);
+    if (to == NULL) {
+        return stn_fail(err, STN_E_NOMEM, "%s: no memory", c->name);
+    }
+    for (uint64_t k = 0; k < n; k++) {
+        memcpy(to + k * size, stored + stored_at(t, k) * size, size);
+    }
+    result->out[i] = to;
+    return STN_OK;
+}
+
+/* ---- run ------------------------------------------------------------------------------------ */
+
+static void describe(const optest_case *c, stn_op_desc *desc) {
+    *desc = (stn_op_desc){sizeof *desc, c->op, c->n_in, c->n_out, &c->params, c->in, c->out};
+}
+
+/* Uploads, runs and downloads. Node 3 gives the flag word 4. */
+static int32_t execute(optest_dev *dev, const optest_case *c, stn_kernel *kernel, image *m,
+                       stn_buf *buf, stn_buf *flags, uint32_t words[8], stn_err *err) {
+    const stn_backend *b = dev->backend;
+    stn_ref in[STN_MAX_IN], out[STN_MAX_OUT];
+    for (uint32_t i = 0; i < c->n_in; i++) {
+        in[i] = (stn_ref){buf, m->in[i]};
+    }
+    for (uint32_t i = 0; i < c->n_out; i++) {
+        out[i] = (stn_ref){buf, m->out[i]};
+    }
+    stn_step step = {sizeof step,  c->count, 41,       UINT64_C(0x123456789abcdef),
+                     OPTEST_SLOTS, 0,        c->scalar};
+    stn_run_args args = {sizeof args, 3, in, out, {buf, m->workspace}, {flags, 0}, &step};
+    STN_TRY(b->write(dev->stream, (stn_ref){buf, 0}, m->bytes, m->size, err));
+    STN_TRY(b->fill(dev->stream, (stn_ref){flags, 0}, 0, 32, err));
+    STN_TRY(b->op_run(dev->stream, kernel, &args, err));
+    STN_TRY(b->read(dev->stream, m->bytes, (stn_ref){buf, 0}, m->size, err));
+    STN_TRY(b->read(dev->stream, words, (stn_ref){flags, 0}, 32, err));
+    return b->sync(dev->stream, err);
+}
+
+static int32_t prepare(optest_dev *dev, const optest_case *c, stn_kernel **kernel,
+                       uint64_t *workspace, stn_err *err) {
+    const stn_backend *b = dev->backend;
+    stn_support support = {.struct_size = sizeof support};
+    stn_op_desc desc;
+    describe(c, &desc);
+    STN_TRY(b->op_query(dev->device, &desc, &support, err));
+    if (support.level == 0) {
+        return stn_fail(err, STN_E_UNSUPPORTED, "the device does not take this operator");
+    }
+    *workspace = support.workspace;
+    STN_TRY(b->op_prepare(dev->device, &desc, kernel, err));
+    return b->prepare_end == NULL ? STN_OK : b->prepare_end(dev->device, NULL, NULL, err);
+}
+
+static int32_t collect(const optest_case *c, const image *m, const uint32_t words[8],
+                       optest_result *result, stn_err *err) {
+    STN_TRY(check_guards(c, m, err));
+    for (uint32_t i = 0; i < 8; i++) {
+        if (words[i] != (i == 0 || i == 4 ? words[4] : 0u)) {
+            return stn_fail(err, STN_E_MISMATCH, "flag word %u is %u", i, words[i]);
+        }
+    }
+    result->flags[0] = words[0];
+    result->flags[1] = words[4];
+    for (uint32_t i = 0; i < c->n_out; i++) {
+        STN_TRY(take_output(c, i, m->bytes + m->out[i], result, err));
+    }
+    return STN_OK;
+}
+
+int32_t optest_run_data(optest_dev *dev, const optest_case *c, const void *const *in,
+                        optest_result *result, stn_err *err) {
+    const stn_backend *b = dev->backend;
+    stn_kernel *kernel = NULL;
+    stn_buf *buf = NULL, *flags = NULL;
+    image m = {0};
+    uint64_t workspace = 0;
+    uint32_t words[8];
+    memset(result, 0, sizeof *result);
+    int32_t status = prepare(dev, c, &kernel, &workspace, err);
+    status = status != STN_OK ? status : build_image(c, in, workspace, &m, err);
+    status = status != STN_OK ? status : b->buf_alloc(dev->device, m.size, &buf, err);
+    status = status != STN_OK ? status : b->buf_alloc(dev->device, 32, &flags, err);
+    status = status != STN_OK ? status : execute(dev, c, kernel, &m, buf, flags, words, err);
+    status = status != STN_OK ? status : collect(c, &m, words, result, err);
+    b->buf_free(buf);
+    b->buf_free(flags);
+    if (kernel != NULL) {
+        b->op_free(kernel);
+    }
+    free(m.bytes);
+    free(m.before);
+    return status;
+}
+
+int32_t optest_run(optest_dev *dev, const optest_case *c, optest_result *result, stn_err *err) {
+    return optest_run_data(dev, c, NULL, result, err);
+}
+
+void optest_free(optest_result *result) {
+    for (uint32_t i = 0; i < STN_MAX_OUT; i++) {
+        free(result->out[i]);
+        result->out[i] = NULL;
+    }
+}
+
+/* ---- comparison ----------------------------------------------------------------------------- */
+
+/* Distance in units of the last place; order of floats as order of integers. */
+static int64_t ordered(uint32_t bits) {
+    return bits & 0x80000000u ? -(int64_t)(bits & 0x7fffffffu) : (int64_t)bits;
+}
+
+static bool same(uint32_t dtype, const uint8_t *a, const uint8_t *b) {
+    uint32_t size = dtype == STN_U8 ? 1 : 4;
+    if (memcmp(a, b, size) == 0) {
+        return true;
+    }
+    float x, y;
+    if (dtype != STN_F32) {
+        return false;
+    }
+    memcpy(&x, a, 4);
+    memcpy(&y, b, 4);
+    return isnan(x) && isnan(y);
+}
+
+static void say(const optest_case *c, uint32_t i, uint64_t k, const uint8_t *a, const uint8_t *b,
+                char text[256]) {
+    const stn_tensor *t = &c->out[i];
+    uint64_t plane = (uint64_t)t->dim[2] * t->dim[3];
+    unsigned n = (unsigned)(k / plane / t->dim[1]), ch = (unsigned)(k / plane % t->dim[1]);
+    unsigned h = (unsigned)(k % plane / t->dim[3]), w = (unsigned)(k % t->dim[3]);
+    if (t->dtype == STN_F32) {
+        uint32_t x, y;
+        float p, q;
+        memcpy(&x, a, 4);
+        memcpy(&y, b, 4);
+        memcpy(&p, a, 4);
+        memcpy(&q, b, 4);
+        (void)snprintf(text, 256, "output %u [%u,%u,%u,%u]: %a (%.9g) and %a (%.9g), %lld ulp", i,
+                       n, ch, h, w, (double)p, (double)p, (double)q, (double)q,
+                       (long long)llabs(ordered(x) - ordered(y)));
+    } else {
+        int32_t p = a[0], q = b[0];
+        if (t->dtype == STN_I32) {
+            memcpy(&p, a, 4);
+            memcpy(&q, b, 4);
+        }
+        (void)snprintf(text, 256, "output %u [%u,%u,%u,%u]: %d and %d", i, n, ch, h, w, p, q);
+    }
+}
+
+bool optest_equal(const optest_case *c, const optest_result *a, const optest_result *b,
+                  char text[256]) {
+    for (uint32_t i = 0; i < c->n_out; i++) {
+        const stn_tensor *t = &c->out[i];
+        uint64_t size = size_of(t), n = real_elems(c, t, (c->batched_out >> i & 1u) != 0);
+        for (uint64_t k = 0; k < n && (c->ignored_out >> i & 1u) == 0; k++) {
+            const uint8_t *x = (const uint8_t *)a->out[i] + k * size;
+            const uint8_t *y = (const uint8_t *)b->out[i] + k * size;
+            if (!same(t->dtype, x, y)) {
+                say(c, i, k, x, y, text);
+                return false;
+            }
+        }
+    }
+    if (a->flags[0] != b->flags[0]) {
+        (void)snprintf(text, 256, "non-finite flags %u and %u", a->flags[0], b->flags[0]);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,192 @@
+/* Cases of convolution, its composites, and their gradients. */
+#include "optest_cases.h"
+
+static const struct conv_shape {
+    uint32_t n, c, h, w, o, kh, kw, sh, sw, ph, pw, shards, count;
+    bool tiny;
+} shapes[] = {
+    {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, true},       /* all ones */
+    {2, 3, 5, 4, 2, 2, 3, 1, 1, 0, 0, 2, 2, true},       /* even and unequal window */
+    {3, 2, 7, 5, 5, 3, 3, 1, 1, 1, 1, 16, 3, true},      /* more shards than images */
+    {5, 4, 6, 6, 3, 3, 3, 2, 2, 1, 1, 2, 4, true},       /* N no multiple of S, short batch */
+    {2, 1, 9, 9, 4, 5, 5, 2, 1, 2, 0, 4, 2, true},       /* unequal strides and paddings */
+    {2, 3, 8, 8, 4, 2, 2, 3, 3, 0, 0, 2, 2, true},       /* stride beyond the window: gaps */
+    {4, 1, 18, 18, 2, 3, 3, 1, 1, 0, 0, 1, 4, true},     /* weight gradient: G = 1 */
+    {6, 2, 14, 14, 2, 3, 3, 1, 1, 0, 0, 1, 5, true},     /* G = 2, chunk cut by count */
+    {3, 17, 6, 6, 33, 3, 3, 1, 1, 1, 1, 16, 3, false},   /* channels just past 16 and 32 */
+    {2, 19, 7, 5, 21, 3, 3, 2, 2, 2, 2, 16, 2, false},   /* primes, stride, wide padding */
+    {3, 40, 5, 5, 16, 3, 3, 1, 1, 1, 1, 2, 3, false},    /* chunk of 32 channels and a rest */
+    {2, 70, 3, 3, 35, 3, 3, 1, 1, 1, 1, 2, 2, false},    /* both directions in several chunks */
+    {7, 5, 3, 3, 4, 1, 1, 1, 1, 0, 0, 4, 5, false},      /* 1x1 */
+    {4, 20, 14, 14, 20, 5, 5, 1, 1, 0, 0, 16, 3, false}, /* narrow networks of the study */
+    {3, 6, 9, 7, 10, 7, 7, 1, 1, 0, 0, 16, 3, false},    /* window as wide as the map */
+    {2, 1, 28, 28, 64, 9, 9, 1, 1, 0, 0, 16, 2, false},  /* MNIST, first layer */
+    {2, 64, 10, 10, 64, 7, 7, 1, 1, 0, 0, 16, 2, false}, /* MNIST, second layer */
+    {1, 3, 20, 20, 48, 5, 5, 1, 1, 2, 2, 16, 1, false},  /* SVHN, first layers */
+    {1, 48, 10, 10, 64, 5, 5, 1, 1, 2, 2, 16, 1, false},
+};
+
+static uint32_t out_size(uint32_t in, uint32_t window, uint32_t stride, uint32_t pad) {
+    return (in + 2 * pad - window) / stride + 1;
+}
+
+static stn_tensor map_x(const struct conv_shape *s) {
+    return case_tensor(s->n, s->c, s->h, s->w);
+}
+
+static stn_tensor map_y(const struct conv_shape *s) {
+    return case_tensor(s->n, s->o, out_size(s->h, s->kh, s->sh, s->ph),
+                       out_size(s->w, s->kw, s->sw, s->pw));
+}
+
+static stn_tensor weights(const struct conv_shape *s) {
+    return case_tensor(s->o, s->c, s->kh, s->kw);
+}
+
+static stn_conv_params conv_params(const struct conv_shape *s) {
+    return (stn_conv_params){sizeof(stn_conv_params), s->sh, s->sw, s->ph, s->pw, s->shards};
+}
+
+static optest_case conv_case(const struct conv_shape *s, uint32_t op) {
+    optest_case c = case_new(op, sizeof(stn_conv_params), s->count);
+    c.params.conv = conv_params(s);
+    c.tiny = s->tiny;
+    return c;
+}
+
+static void forward(const struct conv_shape *s, const char *name, bool bias) {
+    optest_case c = conv_case(s, STN_OP_CONV);
+    case_in(&c, map_x(s), OPTEST_X, true);
+    case_in(&c, weights(s), OPTEST_X, false);
+    if (bias) {
+        case_in(&c, case_vector(s->o), OPTEST_X, false);
+    }
+    case_out(&c, map_y(s), true);
+    case_add(&c, name, 1, 1);
+}
+
+static void gradients(const struct conv_shape *s, const char *name) {
+    optest_case x = conv_case(s, STN_OP_CONV_GRAD_X);
+    case_in(&x, map_y(s), OPTEST_G, true);
+    case_in(&x, weights(s), OPTEST_X, false);
+    case_out(&x, map_x(s), true);
+    case_add(&x, name, 1, 1);
+    optest_case w = conv_case(s, STN_OP_CONV_GRAD_W);
+    case_in(&w, map_y(s), OPTEST_G, true);
+    case_in(&w, map_x(s), OPTEST_X, true);
+    case_out(&w, weights(s), false);
+    case_add(&w, name, 3, 0);
+    optest_case b = case_new(STN_OP_BIAS_GRAD, sizeof(stn_reduce_params), s->count);
+    b.params.reduce.shards = s->shards;
+    b.tiny = s->tiny;
+    case_in(&b, map_y(s), OPTEST_G, true);
+    case_out(&b, case_vector(s->o), false);
+    case_add(&b, name, 1, 0);
+}
+
+/* ---- blocks --------------------------------------------------------------------------------- */
+
+static const struct block_shape {
+    struct conv_shape conv;
+    uint32_t pool, stride; /* 0: no pool */
+    uint32_t act;
+    float slope;
+} blocks[] = {
+    {{2, 1, 7, 7, 3, 2, 2, 1, 1, 0, 0, 2, 2, true}, 2, 2, 1, 0.0f},
+    {{3, 2, 6, 7, 4, 3, 3, 1, 1, 1, 1, 2, 2, true}, 2, 2, 1, 0.01f},
+    {{2, 3, 6, 6, 5, 3, 3, 1, 1, 0, 0, 16, 2, true}, 0, 0, 1, 0.0f},
+    {{2, 2, 8, 8, 2, 3, 3, 1, 1, 1, 1, 1, 2, true}, 2, 2, 0, 0.0f},
+    {{2, 2, 9, 9, 3, 3, 3, 1, 1, 0, 0, 2, 2, true}, 3, 2, 1, 0.0f}, /* overlapping windows */
+    {{3, 17, 7, 9, 33, 3, 3, 1, 1, 1, 1, 2, 3, false}, 2, 2, 1, 0.0f},
+    {{2, 1, 28, 28, 64, 9, 9, 1, 1, 0, 0, 16, 2, false}, 2, 2, 1, 0.0f},
+    {{3, 64, 10, 10, 64, 7, 7, 1, 1, 0, 0, 16, 2, false}, 2, 2, 1, 0.0f},
+    {{2, 1, 28, 28, 20, 5, 5, 1, 1, 0, 0, 16, 2, false}, 2, 2, 1, 0.0f},
+    {{2, 20, 12, 12, 20, 5, 5, 1, 1, 0, 0, 16, 2, false}, 2, 2, 1, 0.0f},
+    {{2, 3, 14, 14, 48, 5, 5, 1, 1, 2, 2, 16, 2, false}, 2, 2, 1, 0.0f},
+};
+
+static stn_tensor block_y(const struct block_shape *s) {
+    stn_tensor y = map_y(&s->conv);
+    if (s->pool > 0) {
+        y.dim[2] = out_size(y.dim[2], s->pool, s->stride, 0);
+        y.dim[3] = out_size(y.dim[3], s->pool, s->stride, 0);
+    }
+    return y;
+}
+
+static stn_tensor index_like(stn_tensor y) {
+    y.dtype = STN_U8;
+    return y;
+}
+
+static optest_case block_case(const struct block_shape *s, uint32_t op) {
+    optest_case c = case_new(op, sizeof(stn_conv_block_params), s->conv.count);
+    c.params.block = (stn_conv_block_params){
+        sizeof(stn_conv_block_params), s->act, s->slope, conv_params(&s->conv), {0}};
+    c.params.block.pool.struct_size = sizeof(stn_pool_params);
+    if (s->pool > 0) {
+        c.params.block.pool = (stn_pool_params){
+            sizeof(stn_pool_params), s->pool, s->pool, s->stride, s->stride, 0.0f};
+    }
+    c.limit = s->pool > 0 ? s->pool * s->pool : 1;
+    c.tiny = s->conv.tiny;
+    return c;
+}
+
+static void block_gradient(const struct block_shape *s, const char *name, bool to_w) {
+    optest_case c = block_case(s, to_w ? STN_OP_CONV_BLOCK_GRAD_W : STN_OP_CONV_BLOCK_GRAD_X);
+    stn_tensor y = block_y(s);
+    case_in(&c, y, OPTEST_G, true);
+    case_in(&c, y, OPTEST_X, true);
+    case_in(&c, index_like(y), OPTEST_INDEX, true);
+    case_in(&c, to_w ? map_x(&s->conv) : weights(&s->conv), OPTEST_X, to_w);
+    case_out(&c, to_w ? weights(&s->conv) : map_x(&s->conv), !to_w);
+    if (to_w) {
+        case_out(&c, case_vector(s->conv.o), false);
+    }
+    case_add(&c, name, to_w ? 15 : 7, to_w ? 0 : 1);
+}
+
+static void block(const struct block_shape *s, const char *name, bool bias) {
+    optest_case c = block_case(s, STN_OP_CONV_BLOCK);
+    case_in(&c, map_x(&s->conv), OPTEST_X, true);
+    case_in(&c, weights(&s->conv), OPTEST_X, false);
+    if (bias) {
+        case_in(&c, case_vector(s->conv.o), OPTEST_X, false);
+    }
+    case_out(&c, block_y(s), true);
+    case_out(&c, index_like(block_y(s)), true);
+    c.ignored_out = s->pool > 0 ? 0 : 2;
+    case_add(&c, name, 1, 3);
+}
+
+static void name_shape(const struct conv_shape *s, const char *more, char name[96]) {
+    (void)snprintf(name, 96, "n%u_c%u_%ux%u_o%u_k%ux%u_s%ux%u_p%ux%u_S%u_count%u%s", s->n, s->c,
+                   s->h, s->w, s->o, s->kh, s->kw, s->sh, s->sw, s->ph, s->pw, s->shards, s->count,
+                   more);
+}
+
+void cases_conv(void) {
+    char name[96], more[32];
+    for (uint32_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        name_shape(&shapes[i], "", name);
+        forward(&shapes[i], name, true);
+        gradients(&shapes[i], name);
+        if (i % 3 == 1) {
+            name_shape(&shapes[i], "_nobias", name);
+            forward(&shapes[i], name, false);
+        }
+    }
+    for (uint32_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
+        const struct block_shape *s = &blocks[i];
+        (void)snprintf(more, sizeof more, "_pool%us%u%s%s", s->pool, s->stride,
+                       s->act == 0       ? ""
+                       : s->slope > 0.0f ? "_leaky"
+                                         : "_relu",
+                       i % 4 == 3 ? "_nobias" : "");
+        name_shape(&s->conv, more, name);
+        block(s, name, i % 4 != 3);
+        block_gradient(s, name, false);
+        block_gradient(s, name, true);
+    }
+}
