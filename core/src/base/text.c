@@ -181,25 +181,34 @@ const char *stn__path_base(const char *path) {
 
 #define SUGGEST_MAX 63u /* longer names get no suggestion */
 
-/* Levenshtein distance by the two-row recurrence; '-' and '_' and the cases of a letter agree. */
+/* '-' and '_' and the cases of a letter agree. */
+static bool same_letter(char a, char b) {
+    char x = lower(a), y = lower(b);
+    return x == y || ((x == '-' || x == '_') && (y == '-' || y == '_'));
+}
+
+/* Edit distance where two swapped neighbours count once ("bacth"). d[i][j] = distance of the first
+ * i and j letters; rows i, i-1 and i-2 are kept. */
 static uint32_t distance(const char *a, uint32_t n, const char *b, uint32_t m) {
-    uint32_t row[SUGGEST_MAX + 1];
-    for (uint32_t j = 0; j <= m; j++) {
-        row[j] = j;
-    }
-    for (uint32_t i = 1; i <= n; i++) {
-        uint32_t diagonal = row[0];
-        row[0] = i;
-        for (uint32_t j = 1; j <= m; j++) {
-            char x = lower(a[i - 1]), y = lower(b[j - 1]);
-            bool same = x == y || ((x == '-' || x == '_') && (y == '-' || y == '_'));
-            uint32_t change = diagonal + (same ? 0u : 1u);
-            uint32_t step = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1u;
-            diagonal = row[j];
-            row[j] = change < step ? change : step;
+    uint32_t rows[3][SUGGEST_MAX + 1];
+    for (uint32_t i = 0; i <= n; i++) {
+        uint32_t *d = rows[i % 3u], *d1 = rows[(i + 2u) % 3u], *d2 = rows[(i + 1u) % 3u];
+        for (uint32_t j = 0; j <= m; j++) {
+            if (i == 0 || j == 0) {
+                d[j] = i + j;
+                continue;
+            }
+            uint32_t best = (d1[j] < d[j - 1] ? d1[j] : d[j - 1]) + 1u;
+            uint32_t change = d1[j - 1] + (same_letter(a[i - 1], b[j - 1]) ? 0u : 1u);
+            best = change < best ? change : best;
+            if (i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) &&
+                same_letter(a[i - 2], b[j - 1]) && d2[j - 2] + 1u < best) {
+                best = d2[j - 2] + 1u;
+            }
+            d[j] = best;
         }
     }
-    return row[m];
+    return rows[n % 3u][m];
 }
 
 const char *stn_suggest(const char *name, const char *const *known, uint32_t n) {
