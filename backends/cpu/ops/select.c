@@ -13,6 +13,9 @@ bool SELECT_NAME1(CPU_ISA)(const stn_kernel *kernel, uint32_t threads, cpu_impl 
     case STN_OP_CONV:
     case STN_OP_CONV_BLOCK:
         return ISA(conv_forward)(kernel, threads, impl);
+    case STN_OP_CONV_GRAD_X:
+    case STN_OP_CONV_BLOCK_GRAD_X:
+        return ISA(conv_grad_x)(kernel, threads, impl);
     case STN_OP_CONV_GRAD_W:
     case STN_OP_CONV_BLOCK_GRAD_W:
         return ISA(conv_grad_w)(kernel, threads, impl);
