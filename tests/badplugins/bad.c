@@ -30,7 +30,7 @@
 #define BAD_MINOR STN_ABI_MINOR
 #endif
 #ifndef BAD_KIND
-#define BAD_KIND STN_KIND_BACKEND
+#define BAD_KIND 1 /* a number, for the preprocessor: STN_KIND_BACKEND */
 #endif
 #ifndef BAD_ENTRY_KIND
 #define BAD_ENTRY_KIND BAD_KIND
@@ -133,7 +133,7 @@ static int32_t device_count(uint32_t *count, stn_err *err) {
 static int32_t device_info(uint32_t index, stn_device_info *info, stn_err *err) {
     static const char *const name[] = {"Alpha GPU", "Alpha GPU", "Beta CPU"};
     static const char *const id[] = {"acme:alpha:1", "acme:alpha:2", "acme:beta"};
-    if (index >= BAD_DEVICES) {
+    if (index >= sizeof name / sizeof name[0]) {
         return stn_fail(err, STN_E_NODEVICE, "no device %u", index);
     }
     info->is_cpu = index == 2;

@@ -1,7 +1,6 @@
 /* Choice of devices, options of backends, and the search for data, with the test plugins. */
 #define _POSIX_C_SOURCE 200809L
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -217,7 +217,7 @@ const char *stn_suggest(const char *name, const char *const *known, uint32_t n) 
     if (length == 0 || length > SUGGEST_MAX) {
         return NULL;
     }
-    uint32_t limit = (uint32_t)length / 3u > 1u ? (uint32_t)length / 3u : 1u;
+    uint32_t limit = (uint32_t)length / 3u;
     for (uint32_t i = 0; i < n; i++) {
         size_t other = known[i] == NULL ? 0 : strlen(known[i]);
         if (other == 0 || other > SUGGEST_MAX) {
