@@ -11,6 +11,8 @@
 
 bool ISA(conv_forward)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(conv_grad_x)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
+bool ISA(linear)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
+bool ISA(bias_grad)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(conv_grad_w)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 
 /* Takes pieces of the workspace, each 64-byte aligned. With base NULL it only counts, so that one

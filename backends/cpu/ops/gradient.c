@@ -1,7 +1,7 @@
 /* Undoing activation and pool, listing non-zeros, and the sums of the bias gradient. */
 #include "gradient.h"
 
-#define MAX_LEVELS 11u /* shards <= 1024 */
+#define MAX_LEVELS 11u /* for GRAD_MAX_SHARDS */
 
 static bool is_block(uint32_t op) {
     return op == STN_OP_CONV_BLOCK_GRAD_X || op == STN_OP_CONV_BLOCK_GRAD_W;
@@ -17,7 +17,7 @@ grad_source ISA(grad_source)(const conv_geom *g, const cpu_call *call) {
 }
 
 bool ISA(grad_readable)(const stn_kernel *k, const conv_geom *g) {
-    if (k->in[0].layout != STN_NC16 || g->shards > 1u << (MAX_LEVELS - 1u)) {
+    if (k->in[0].layout != STN_NC16 || g->shards > GRAD_MAX_SHARDS) {
         return false;
     }
     return !is_block(k->op) || ((!g->act || k->in[1].layout == STN_NC16) &&
@@ -153,13 +153,14 @@ vf ISA(shard_tree)(const float *part, uint64_t stride, uint32_t shards) {
 void ISA(bias_task)(void *user, uint32_t block, uint32_t thread) {
     (void)thread;
     const bias_sum *b = user;
+    const uint32_t lanes = min_u32(LANES, b->channels - block * LANES);
     vf level[MAX_LEVELS], sum = v_zero();
     for (uint32_t s = 0; s < b->shards; s++) {
         uint32_t first, end;
         shard_range(b->batch, b->shards, b->rows, s, &first, &end);
         sum = v_zero();
         for (uint32_t n = first; n < end; n++) {
-            sum = v_add(sum, v_load(b->plane + n * b->width + block * LANES));
+            sum = v_add(sum, v_load_n(b->plane + n * b->width + block * LANES, lanes));
         }
         uint32_t l = 0;
         for (; (s >> l & 1u) != 0; l++) {
@@ -168,7 +169,6 @@ void ISA(bias_task)(void *user, uint32_t block, uint32_t thread) {
         level[l] = sum;
     }
     sum = v_snap(sum, v_set1(STN_LIM_G));
-    const uint32_t lanes = min_u32(LANES, b->channels - block * LANES);
     flag_seen(b->call, v_seen(vi_set1(0), v_keep(vm_first(lanes), sum)));
     v_store_n(b->out + block * LANES, sum, lanes);
 }

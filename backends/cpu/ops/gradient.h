@@ -9,6 +9,8 @@
 #include "conv.h"
 #include "sparse.h"
 
+#define GRAD_MAX_SHARDS 1024u
+
 /* gy of the block's output (or of the convolution itself), the stored y and the pool's index. */
 typedef struct grad_source {
     const conv_geom *g;
@@ -55,8 +57,8 @@ static inline void shard_range(uint32_t batch, uint32_t shards, uint32_t rows, u
     *end = (uint32_t)((s + 1) * length < rows ? (s + 1) * length : rows);
 }
 
-/* Bias gradient from the per-image sums plane[n][width], width a multiple of 16: plain adds over
- * the images of a shard, the tree over the shards, snap. Tasks are blocks of 16 channels. */
+/* Bias gradient from the per-image sums plane[n][width], width >= channels: plain adds over the
+ * images of a shard, the tree over the shards, snap. Tasks are blocks of 16 channels. */
 typedef struct bias_sum {
     const cpu_call *call;
     const float *plane;

@@ -19,6 +19,12 @@ bool SELECT_NAME1(CPU_ISA)(const stn_kernel *kernel, uint32_t threads, cpu_impl 
     case STN_OP_CONV_GRAD_W:
     case STN_OP_CONV_BLOCK_GRAD_W:
         return ISA(conv_grad_w)(kernel, threads, impl);
+    case STN_OP_LINEAR:
+    case STN_OP_LINEAR_GRAD_X:
+    case STN_OP_LINEAR_GRAD_W:
+        return ISA(linear)(kernel, threads, impl);
+    case STN_OP_BIAS_GRAD:
+        return ISA(bias_grad)(kernel, threads, impl);
     default:
         return false;
     }
