@@ -66,7 +66,7 @@ typedef struct stn_clutter {
 /* What to do to a sample. mode 0: whole-pixel placement, out(x,y) = src(x-shift_x, y-shift_y), 0
  * outside. mode 1: sampled with theta (output to input coordinates, aligned corners, bilinear,
  * zeros outside) on values 0..255. `pose` repeats the drawn transform for evaluation: angle in
- * degrees counter-clockwise (content), log2 scale, shift x and y in pixels. */
+ * degrees counter-clockwise (content), log2 scale, shift in pixels (x to the right, y down). */
 typedef struct stn_augment {
     uint32_t struct_size;
     uint32_t mode;
@@ -90,7 +90,8 @@ typedef struct stn_dataset {
     /* The drawn transform of one sample; key->split and key->sample name it. */
     int32_t (*augment)(stn_data *data, const stn_draw_key *key, stn_augment *augment, stn_err *err);
     /* Directory names below the data directory where this dataset may lie, best first, NULL-ended:
-     * for example {"mnist", "fashion-mnist"}; and absolute directories of the distribution. */
+     * for example {"mnist", "fashion-mnist"}; and absolute directories of the distribution. Both
+     * NULL: the dataset needs no files, and `open` gets the user's data directory or "". */
     const char *const *subdirs;
     const char *const *system_dirs;
 } stn_dataset;

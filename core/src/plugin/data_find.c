@@ -2,7 +2,8 @@
  *
  * Places in order: the data directory given, or else STN_DATA_DIR, the user's data directory, the
  * distribution's own. A data directory holds one directory per dataset ("mnist/"); a directory
- * given by the user may also be the dataset's own.
+ * given by the user may also be the dataset's own. A dataset that names no directories needs no
+ * files: it gets the data directory as given, or "".
  */
 #include <string.h>
 
@@ -65,6 +66,12 @@ int32_t stn_data_find(stn_ctx *ctx, const char *dataset, const char *data_dir, c
                       uint32_t cap, stn_err *err) {
     search_state s = {0};
     STN_TRY(stn_dataset_load(ctx, dataset, &s.dataset, err));
+    if (s.dataset->subdirs == NULL && s.dataset->system_dirs == NULL) {
+        int n = snprintf(dir, cap, "%s", data_dir != NULL ? data_dir : "");
+        return n >= 0 && (uint32_t)n < cap
+                   ? STN_OK
+                   : stn_fail(err, STN_E_USAGE, "the path of the data is too long: %s", data_dir);
+    }
     search(&s, data_dir);
     int32_t status = stn__text_check(&s.tried, "the search for data", err);
     if (status == STN_OK) {
