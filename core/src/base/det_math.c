@@ -101,8 +101,12 @@ static int reduce(double x, double *hi, double *lo) {
     }
     double n = floor(fma(x, 0x1.45f306dc9c883p-1, 0.5));
     double a = fma(-n, p1, x); /* exact: a multiple of ulp(min(x, p1)) below 1 */
-    *hi = fma(-n, p2, a);
-    *lo = fma(-n, p3, fma(-n, p2, a - *hi));
+    /* a - n p2 in two parts (Knuth), as the difference may cancel; then n p3. */
+    double b = n * p2, b_lost = fma(n, p2, -b);
+    double d = a - b, shift = d - a;
+    double d_lost = (a - (d - shift)) - (b + shift);
+    *hi = d;
+    *lo = fma(-n, p3, d_lost - b_lost);
     return (int)((int64_t)n & 3);
 }
 
