@@ -211,6 +211,9 @@ Test(config, text_grammar) {
     cr_assert_str_eq(stn_config_get(config, "dataset.distortion"), "rotate");
     cr_assert_eq(recipe_text(""), STN_OK);
     EXPECT_ERROR(recipe_text("\nbatch 32\n"), STN_E_FORMAT, "my.recipe:2: 'batch 32' is not of");
+    EXPECT_ERROR(recipe_text("batch = 1\n\x1b[2J = 2"), STN_E_FORMAT,
+                 "my.recipe:2: the line holds");
+    EXPECT_ERROR(recipe_text("batch = 1\r2"), STN_E_FORMAT, "control character");
     EXPECT_ERROR(recipe_text("= 32"), STN_E_FORMAT, "my.recipe:1:");
     EXPECT_ERROR(recipe_text("batch = 1\nsteps = 5\nbatch = 2"), STN_E_USAGE,
                  "my.recipe:3: batch: already set by my.recipe:1");

@@ -206,6 +206,8 @@ Test(safetensors, refused) {
         {"{\"__metadata__\":[]}", 0, "not an object"},
         {"{\"__metadata__\":{\"a\":1}}", 0, "metadata a is not a string"},
         {"{\"a\\u0000b\":{}}", 0, "header"},
+        {"{\"a\\n\\u001b\":{}}", 0, "tensor a??: needs"},
+        {"{\"a\nb\":{}}", 0, "header"},
         {"{\"\xff\":{}}", 0, "header"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -48,6 +48,9 @@ bad(const reader *r, const char *format, ...) {
     va_start(args, format);
     (void)vsnprintf(what, sizeof what, format, args);
     va_end(args);
+    for (char *p = what; *p != '\0'; p++) { /* names and JSON of the file are quoted */
+        *p = (unsigned char)*p < ' ' || *p == 127 ? '?' : *p;
+    }
     return stn_fail(r->err, STN_E_FORMAT, "%s: safetensors: %s", r->where, what);
 }
 

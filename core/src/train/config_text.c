@@ -138,6 +138,16 @@ static char *trim(char *line) {
     return line;
 }
 
+/* Messages quote the text: what a terminal would obey is refused. */
+static bool is_printable(const char *line) {
+    for (; *line != '\0'; line++) {
+        if (((unsigned char)*line < ' ' && *line != '\t') || *line == 127) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static int32_t read_setting(stn_config *config, source *src, uint32_t number, char *line,
                             stn_err *err) {
     char *value = strchr(line, '=');
@@ -182,6 +192,10 @@ static int32_t read_lines(stn_config *config, source *src, char *text, stn_err *
             *next++ = '\0';
         }
         line = trim(line);
+        if (!is_printable(line)) {
+            return stn_fail(err, STN_E_FORMAT, "%s:%u: the line holds a control character",
+                            src->label, number);
+        }
         if (*line != '\0') {
             STN_TRY(read_setting(config, src, number, line, err));
         }
