@@ -115,7 +115,7 @@ static const stn_host host = {.struct_size = sizeof host,
                               .log_e = log};
 static const stn_dataset *dataset;
 
-static void setup(void) {
+static void load_plugin(void) {
     stn_err err;
     void *so = dlopen(STN_TEST_PLUGIN_DIR "/stn_mnist.so", RTLD_NOW | RTLD_LOCAL);
     cr_assert_not_null(so, "%s", dlerror());
@@ -123,6 +123,10 @@ static void setup(void) {
     cr_assert(plugin != NULL && plugin->kind == STN_KIND_DATASET);
     cr_assert_eq(plugin->init(&host, &err), STN_OK);
     dataset = plugin->vtable;
+}
+
+static void setup(void) {
+    load_plugin();
     (void)snprintf(dir, sizeof dir, "/tmp/stn-test-mnist-XXXXXX");
     cr_assert_not_null(mkdtemp(dir));
     for (uint32_t k = 0; k < 4; k++) {
@@ -365,6 +369,36 @@ Test(mnist, every_failed_allocation_is_reported) {
         failures++;
     }
     cr_assert_gt(failures, 8);
+}
+
+/* The original files: counts per digit as published. */
+Test(mnist_real, counts_per_digit, .init = load_plugin) {
+    static const uint32_t want[2][10] = {
+        {5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949},
+        {980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009}};
+    const char *root = getenv("STN_DATA_DIR");
+    if (root == NULL || root[0] == '\0') {
+        cr_skip_test("STN_DATA_DIR is not set");
+    }
+    char path[1024];
+    stn_err err = {0};
+    stn_data *data;
+    uint32_t got[2][10] = {{0}};
+    (void)snprintf(path, sizeof path, "%s/mnist", root);
+    cr_assert_eq(dataset->open(path, NULL, &data, &err), STN_OK, "%s", err.text);
+    stn_data_info info = info_of(data);
+    cr_assert(info.count[0] == 60000 && info.count[1] == 10000);
+    for (uint32_t split = 0; split < 2; split++) {
+        for (uint32_t i = 0; i < info.count[split]; i++) {
+            uint8_t image[PIXELS];
+            int32_t label;
+            cr_assert_eq(dataset->get(data, split, &i, 1, image, &label, &err), STN_OK);
+            got[split][label]++;
+        }
+    }
+    cr_assert_eq(memcmp(got, want, sizeof want), 0);
+    cr_assert_str_eq(info.hash, "b2d8f5bf39174ee5ffeefa97e42d673c35432b411bb5d1f74fbbeddae7f1690a");
+    dataset->close(data);
 }
 
 /* ---- distortions ---------------------------------------------------------------------------- */

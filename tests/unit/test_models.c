@@ -265,6 +265,8 @@ Test(models, parameter_counts_of_the_study) {
         {"plankton_stn", "none", "c10", 5511385, 414214},
         {"plankton_stn", "none", "sl10", 5511385, 414214},
         {"plankton_stn", "none", "dl10", 5511385, 2323558},
+        {"example_stn", "none", "cnn", 5994, 0},
+        {"example_stn", "none", "stn", 5994, 6502},
     };
     static stn_graph g;
     stn_err err;
@@ -283,7 +285,7 @@ Test(models, parameter_counts_of_the_study) {
 
 /* Every name that `stnrun models` lists can be built. */
 Test(models, every_listed_network_builds) {
-    static const char *const plugins[] = {"mnist_stn", "svhn_stn", "plankton_stn"};
+    static const char *const plugins[] = {"mnist_stn", "svhn_stn", "plankton_stn", "example_stn"};
     static stn_graph g;
     stn_err err;
     for (size_t p = 0; p < COUNT(plugins); p++) {
@@ -427,6 +429,7 @@ Test(models, marks_warps_and_composition) {
          "theta1 warped1 theta2 warped2 theta3 warped3 theta4 warped4 logits ", 0, 16, 16,
          STN_PAD_ZEROS},
         {"plankton_stn", "none", "c10", "theta1 warped1 logits ", 0, 5, 5, STN_PAD_BORDER},
+        {"example_stn", "none", "stn", "theta1 warped1 logits ", 0, 28, 28, STN_PAD_BORDER},
     };
     static stn_graph g;
     stn_err err;
@@ -481,6 +484,7 @@ Test(models, bad_requests_are_refused) {
         {"mnist_stn", "sideways", "c0", NULL, NULL, STN_E_USAGE},
         {"svhn_stn", "none", "sl31", NULL, NULL, STN_E_USAGE},
         {"svhn_stn", "none", "c3", "padding", "wrap", STN_E_USAGE},
+        {"example_stn", "none", "sl1", NULL, NULL, STN_E_USAGE},
     };
     static stn_graph g;
     for (size_t i = 0; i < COUNT(cases); i++) {
