@@ -313,6 +313,42 @@ Test(config, identity_text) {
     stn_config_free(again);
 }
 
+Test(config, as_a_recipe) {
+    stn__text text = {0}, again = {0};
+    static const char *const set[][2] = {
+        {"steps", "77"},    {"save-every", "5"}, {"threads", "3"},
+        {"backend.x", "1"}, {"dataset", "d"},    {"dataset.y", "z"},
+        {"out", "/o"},      {"lr-steps", "1,2"}, {"device", "0"}};
+    for (size_t i = 0; i < sizeof set / sizeof set[0]; i++) {
+        cr_assert_eq(flag(set[i][0], set[i][1]), STN_OK, "%s", err.text);
+    }
+    stn__config_as_recipe(config, &text);
+    stn_config *c;
+    cr_assert_eq(stn_config_new(NULL, &c, &err), STN_OK);
+    cr_assert_eq(stn_config_text(c, stn__text_get(&text), text.size, STN_FROM_RECIPE, "x", &err),
+                 STN_OK, "%s", err.text);
+    stn__config_as_recipe(c, &again);
+    cr_assert_str_eq(stn__text_get(&text), stn__text_get(&again));
+    cr_assert_str_eq(stn_config_identity(c), stn_config_identity(config));
+    cr_assert_eq(stn_config_int(c, "steps"), 77);
+    cr_assert_str_eq(stn_config_get(c, "lr-steps"), "1,2");
+    cr_assert_eq(stn_config_int(c, "threads"), 0, "threads belong to the machine");
+    cr_assert_null(stn_config_get(c, "backend.x"));
+    cr_assert_null(stn_config_get(c, "out"));
+    stn_config_free(c);
+    stn__text_free(&text);
+    stn__text_free(&again);
+}
+
+Test(config, a_run_needs_three_names) {
+    EXPECT_ERROR(stn__config_complete(config, &err), STN_E_USAGE,
+                 "no dataset is set: give --recipe");
+    cr_assert_eq(recipe_text("dataset = d\nmodel = m\n"), STN_OK);
+    EXPECT_ERROR(stn__config_complete(config, &err), STN_E_USAGE, "no network");
+    cr_assert_eq(flag("network", "n"), STN_OK);
+    cr_assert_eq(stn__config_complete(config, &err), STN_OK);
+}
+
 Test(config, schedules) {
     cr_assert_eq(flag("lr", "0.5"), STN_OK);
     cr_assert_float_eq(stn__schedule_lr(config, 1000), 0.5, 0);

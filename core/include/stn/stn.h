@@ -176,7 +176,8 @@ typedef struct stn_config_item {
 } stn_config_item;
 uint32_t stn_config_count(const stn_config *config);
 int32_t stn_config_item_at(const stn_config *config, uint32_t index, stn_config_item *item);
-/* Canonical text of the identity keys: sorted "key = value\n" lines. Owned by the config. */
+/* Canonical text of the identity keys: sorted "key = value\n" lines. Owned by the config and valid
+ * until the next call; NULL if there is no memory. */
 const char *stn_config_identity(stn_config *config);
 
 uint32_t stn_recipe_count(stn_ctx *ctx);
@@ -353,7 +354,7 @@ typedef struct stn_ckpt_tensor {
 typedef struct stn_ckpt_info {
     uint32_t format;
     const char *contract, *recipe; /* recipe: canonical identity text */
-    const char *model, *network;
+    const char *model, *network; /* found in `recipe`; not looked at when writing */
     const char *note; /* device, versions: outside the hashed state */
     uint64_t step, seed;
     const char *data_hash;
@@ -367,7 +368,8 @@ int32_t stn_ckpt_tensor_get(const stn_ckpt *ckpt, uint32_t index, stn_ckpt_tenso
 /* Writes a checkpoint from parts (used by runs, import and tests). */
 int32_t stn_ckpt_write(const char *path, const stn_ckpt_info *info, const stn_ckpt_tensor *tensors,
                        uint32_t n, stn_err *err);
-/* SHA-256 over the canonical state of these parts (info->state_hash is ignored). */
+/* SHA-256 over the canonical state of these parts (info->state_hash is ignored), tensors in any
+ * order; "" if there is no memory. */
 void stn_state_hash(const stn_ckpt_info *info, const stn_ckpt_tensor *tensors, uint32_t n,
                     char hex[STN_HASH_HEX]);
 

@@ -216,3 +216,29 @@ const char *stn_config_identity(stn_config *config) {
                ? stn__text_get(&config->identity)
                : NULL;
 }
+
+/* Settings of the machine a run happens on. */
+static bool is_of_machine(const stn__item *item) {
+    static const char *const keys[] = {"recipe", "out",         "data-dir",     "backend",
+                                       "device", "cpu-kernels", "device-class", "threads"};
+    const char *option;
+    const stn__owner *owner = stn__owner_of(item->key, &option);
+    if (owner != NULL) {
+        return owner->kind == STN_KIND_BACKEND;
+    }
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (strcmp(keys[i], item->key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void stn__config_as_recipe(const stn_config *config, stn__text *text) {
+    for (uint64_t i = 0; i < config->n; i++) {
+        const stn__item *item = &config->items[i];
+        if (item->value != NULL && !is_of_machine(item)) {
+            stn__text_addf(text, "%s = %s\n", item->key, item->value);
+        }
+    }
+}

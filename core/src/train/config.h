@@ -53,6 +53,12 @@ void stn__config_label(stn__text *label, const char *key, uint32_t origin, const
 /* "STN_LR_STEPS" of "lr-steps". */
 void stn__config_env_name(stn__text *name, const char *key);
 
+/* E_USAGE unless dataset, model and network are set: what a run needs at least. */
+int32_t stn__config_complete(const stn_config *config, stn_err *err);
+/* The settings as a recipe: sorted lines of everything that describes the run, length and reporting
+ * included, without what belongs to a machine (device, threads, directories). */
+void stn__config_as_recipe(const stn_config *config, stn__text *text);
+
 /* Plugin kinds that take dotted keys: 0 dataset, 1 model, 2 backend. */
 #define STN__OWNERS 3u
 typedef struct stn__owner {

@@ -171,3 +171,17 @@ int32_t stn_config_check(stn_config *config, stn_err *err) {
     }
     return STN_OK;
 }
+
+int32_t stn__config_complete(const stn_config *config, stn_err *err) {
+    static const char *const needed[] = {"dataset", "model", "network"};
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        const char *value = stn_config_get(config, needed[i]);
+        if (value == NULL || value[0] == '\0') {
+            return stn_fail(
+                err, STN_E_USAGE,
+                "no %s is set: give --recipe NAME ('stnrun recipes' lists them) or --%s", needed[i],
+                needed[i]);
+        }
+    }
+    return STN_OK;
+}

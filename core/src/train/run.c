@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "train/config.h"
 #include "train/run.h"
 
 /* The options of one plugin as given under "<prefix>." in the config. Strings belong to the
@@ -142,6 +143,7 @@ int32_t stn_run_open(stn_ctx *ctx, stn_config *config, stn_dev *dev, const stn_r
     static const stn_run_options defaults;
     *out = NULL;
     options = options != NULL ? options : &defaults;
+    STN_TRY(stn__config_complete(config, err));
     stn_run *run = stn__calloc(1, sizeof *run);
     if (run == NULL) {
         return stn_fail(err, STN_E_NOMEM, "no memory for a run");

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "plugin/registry.h"
+#include "train/config.h"
 #include "train/run.h"
 
 #define CKPT_DIGITS 10u
@@ -149,7 +150,14 @@ static int32_t append(const stn_run *run, const char *name, const stn__text *tex
 }
 
 static int32_t begin(const stn_run *run, stn_err *err) {
-    STN_TRY(write_text(run, "recipe", run->identity, err));
+    stn__text recipe = {0};
+    stn__config_as_recipe(run->config, &recipe);
+    int32_t status = stn__text_check(&recipe, "recipe", err);
+    if (status == STN_OK) {
+        status = write_text(run, "recipe", stn__text_get(&recipe), err);
+    }
+    stn__text_free(&recipe);
+    STN_TRY(status);
     return write_text(run, "metrics.csv",
                       "step,epoch,loss,error_percent,lr,images_per_s,test_error_percent\n", err);
 }
