@@ -1,0 +1,78 @@
+/* Every case of the operator table on the OpenCL backend, both kernel classes, against the scalar
+ * reference, element by element.
+ *
+ * The OpenCL stack is the one the environment shows (OCL_ICD_VENDORS); a machine without a device
+ * fails. STN_TEST_TINY=1 keeps to the tiny cases (slow simulators).
+ */
+#include <criterion/criterion.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "optest.h"
+
+static optest_dev open_backend(const char *name, const char *const *options) {
+    const stn_backend *backend = NULL;
+    optest_dev dev;
+    stn_err err = {0};
+    char path[512];
+    cr_assert_eq(optest_load(optest_plugin_path(name, path, sizeof path), &backend, &err), STN_OK,
+                 "%s", err.text);
+    uint32_t count = 0;
+    cr_assert_eq(backend->device_count(&count, &err), STN_OK);
+    cr_assert_gt(count, 0, "%s: no device", name);
+    cr_assert_eq(optest_open(backend, 0, options, &dev, &err), STN_OK, "%s", err.text);
+    return dev;
+}
+
+static bool required(const optest_case *c) {
+    return c->layout == OPTEST_NCHW;
+}
+
+/* Runs all cases; an unsupported one may only be in a private layout. */
+static void all_cases(const char *device_class) {
+    const char *const ref_options[] = {"cpu-kernels", "ref", "threads", "2", NULL};
+    const char *const ocl_options[] = {"device-class", device_class, NULL};
+    optest_dev ref = open_backend("cpu", ref_options), ocl = open_backend("opencl", ocl_options);
+    const char *tiny = getenv("STN_TEST_TINY");
+    optest_filter filter = {.tiny = tiny != NULL && *tiny == '1'};
+    uint32_t run = 0, refused = 0, wrong = 0;
+    for (const optest_case *c = optest_next(NULL, &filter); c != NULL;
+         c = optest_next(c, &filter)) {
+        optest_result a, b;
+        stn_err err = {0};
+        char text[256];
+        int32_t status = optest_run(&ocl, c, &b, &err);
+        if (status == STN_E_UNSUPPORTED && !required(c)) {
+            refused++;
+            continue;
+        }
+        run++;
+        if (status != STN_OK) {
+            fprintf(stderr, "%s: %s\n", c->name, err.text);
+            wrong++;
+            continue;
+        }
+        cr_assert_eq(optest_run(&ref, c, &a, &err), STN_OK, "%s: %s", c->name, err.text);
+        if (!optest_equal(c, &a, &b, text)) {
+            fprintf(stderr, "%s: %s\n", c->name, text);
+            wrong++;
+        }
+        optest_free(&a);
+        optest_free(&b);
+    }
+    fprintf(stderr, "%s: %u cases run, %u not offered, %u wrong\n", device_class, run, refused,
+            wrong);
+    optest_close(&ref);
+    optest_close(&ocl);
+    cr_assert_gt(run, 0);
+    cr_assert_eq(wrong, 0, "%u of %u cases differ from the reference", wrong, run);
+}
+
+Test(opencl, cpu_vector, .timeout = 1800) {
+    all_cases("cpu-vector");
+}
+
+Test(opencl, gpu, .timeout = 1800) {
+    all_cases("gpu");
+}
