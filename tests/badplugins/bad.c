@@ -47,8 +47,8 @@
 #ifndef BAD_DEVICES
 #define BAD_DEVICES 3u
 #endif
-#ifndef BAD_TABLE
-#define BAD_TABLE &table
+#ifndef BAD_HAS_TABLE
+#define BAD_HAS_TABLE 1
 #endif
 
 #ifndef BAD_NO_NOTE
@@ -358,7 +358,7 @@ STN_EXPORT const stn_plugin stn_plugin_entry = {.magic = BAD_ENTRY_MAGIC,
                                                 .licence = "MIT",
                                                 .description = "test plugin",
                                                 .options = options,
-                                                .vtable = BAD_TABLE,
+                                                .vtable = BAD_HAS_TABLE ? &table : NULL,
                                                 .init = start,
                                                 .fini = stop};
 #endif
