@@ -354,8 +354,8 @@ typedef struct stn_ckpt_tensor {
 typedef struct stn_ckpt_info {
     uint32_t format;
     const char *contract, *recipe; /* recipe: canonical identity text */
-    const char *model, *network; /* found in `recipe`; not looked at when writing */
-    const char *note; /* device, versions: outside the hashed state */
+    const char *model, *network;   /* found in `recipe`; not looked at when writing */
+    const char *note;              /* device, versions: outside the hashed state */
     uint64_t step, seed;
     const char *data_hash;
     char state_hash[STN_HASH_HEX];
