@@ -493,3 +493,17 @@ Test(config_plugins, options_of_nothing) {
     EXPECT_ERROR(stn_config_check(config, &err), STN_E_USAGE,
                  "my.recipe:1: dataset.distortion is set, but no dataset");
 }
+
+Test(config_plugins, out_of_memory_in_the_check) {
+    cr_assert_eq(stn_config_recipe(config, "mnist-r-sl1", STN_FROM_RECIPE, &err), STN_OK);
+    cr_assert_eq(stn_config_check(config, &err), STN_OK, "%s", err.text);
+    int32_t status = STN_E_NOMEM;
+    for (int64_t k = 0; status != STN_OK; k++) {
+        cr_assert_lt(k, 10000);
+        stn__alloc_fail_after(k);
+        status = stn_config_check(config, &err);
+        stn__alloc_fail_after(-1);
+        cr_assert(status == STN_OK || status == STN_E_NOMEM, "%d %s", status, err.text);
+    }
+    cr_assert_str_eq(stn_config_get(config, "model.st_bn"), "false");
+}
