@@ -121,7 +121,9 @@ const stn_op_info *stn_op_find(uint32_t number);
 int32_t stn_op_infer(uint32_t op, const void *params, const stn_tensor *in, uint32_t n_in,
                      stn_tensor *out, stn_err *err);
 uint64_t stn_op_flops(const stn_op_desc *desc);
-/* Runs one operator on host arrays: allocates, uploads, runs, downloads. For checks and tests. */
+/* Runs one operator on host arrays, stored as desc says: allocates, uploads, runs, downloads. For
+ * checks and tests. Rows past step->count come back as zeros; outputs of in-place operators start as
+ * the inputs of the same name. E_NONFINITE, with the outputs filled, if one is infinite or NaN. */
 int32_t stn_op_exec(stn_dev *dev, const stn_op_desc *desc, const void *const *in, void *const *out,
                     const stn_step *step, stn_err *err);
 
