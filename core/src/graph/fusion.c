@@ -114,7 +114,7 @@ static void replace(stn_graph *g, const chain *c, const stn_tensor block[2]) {
 void stn__graph_fuse(stn_graph *g, const stn_backend *backend, stn_device *device) {
     for (uint32_t k = 0; k < g->n_nodes; k++) {
         chain c;
-        stn_tensor block[2];
+        stn_tensor block[2] = {{0}, {0}};
         if (g->node[k].op == STN_OP_CONV && find_chain(g, k, &c) &&
             offered(g, &c, backend, device, block)) {
             replace(g, &c, block);
