@@ -54,7 +54,8 @@ static void undo_pool(const conv_geom *g, const float *gy, const float *y, const
     for (uint32_t r = 0; r < g->poh; r++) {
         for (uint32_t q = 0; q < g->pow; q++) {
             const uint64_t window = ((uint64_t)r * g->pow + q) * LANES;
-            const vf grad = undo_act(g, gy + window, y + window);
+            vf grad = undo_act(g, gy + window, y + window);
+            grad = add ? grad : v_snap(grad, v_set1(STN_LIM_G));
             const vi taken = vi_load_u8(index + window);
             float *corner = gz + ((uint64_t)r * g->pool_sh * g->ow + q * g->pool_sw) * LANES;
             for (uint32_t i = 0; i < g->pool_kh; i++) {
