@@ -51,6 +51,45 @@ VEC bool v_overflowed(vi seen) {
     return vi_any_ge(seen, 0x7f800000);
 }
 
+/* stn_recip, stn_div and stn_sqrt of num.h, operation by operation. */
+VEC vf v_recip(vf b) {
+    const vi mag = vi_and(vf_bits(b), vi_set1(0x7fffffff));
+    const vf a = vi_as_float(mag);
+    vf y = vi_as_float(vi_sub(vi_set1(0x7EF311C3), mag));
+    for (uint32_t i = 0; i < 4; i++) {
+        y = v_fma(y, v_fma(v_neg(a), y, v_set1(1.0f)), y);
+    }
+    const vm low = vi_eq(vi_and(mag, vi_set1(0x7fffff)), vi_set1(0x7fffff));
+    const vi fixed = vi_add(vf_bits(y), vi_select(low, vi_set1(1), vi_set1(0)));
+    return vi_as_float(vi_or(fixed, vi_and(vf_bits(b), vi_set1(INT32_MIN))));
+}
+VEC vf v_divide(vf a, vf b) {
+    const vf y = v_recip(b), q = v_mul(a, y);
+    return v_fma(v_fma(v_neg(b), q, a), y, q);
+}
+VEC vf v_root(vf x) {
+    const vf half = v_set1(0.5f);
+    vf y = vi_as_float(vi_sub(vi_set1(0x5F375A86), vi_half(vf_bits(x))));
+    for (uint32_t i = 0; i < 4; i++) {
+        const vf t = v_mul(x, y);
+        y = v_fma(v_mul(half, y), v_fma(v_neg(t), y, v_set1(1.0f)), y);
+    }
+    const vf s = v_mul(x, y);
+    return v_fma(v_fma(v_neg(s), s, x), v_mul(half, y), s);
+}
+
+/* The first n lanes where n may be less than 16, at full speed where it is not. */
+VEC vf v_load_some(const float *p, uint32_t n) {
+    return n == LANES ? v_load(p) : v_load_n(p, n);
+}
+VEC void v_store_some(float *p, vf x, uint32_t n) {
+    if (n == LANES) {
+        v_store(p, x);
+    } else {
+        v_store_n(p, x, n);
+    }
+}
+
 /* Balanced sum of the 16 lanes as PLANE16 folds them: s = 8, 4, 2, 1 (contract C4). */
 VEC float v_fold(vf x) {
     float lane[LANES];

@@ -64,8 +64,6 @@ VEC vf v_fma(vf x, vf y, vf z) {
 VEC_BINARY(v_add, _mm256_add_ps)
 VEC_BINARY(v_sub, _mm256_sub_ps)
 VEC_BINARY(v_mul, _mm256_mul_ps)
-VEC_BINARY(v_div, _mm256_div_ps)
-VEC_UNARY(v_sqrt, _mm256_sqrt_ps)
 VEC_UNARY(v_floor, _mm256_floor_ps)
 VEC vf v_abs(vf x) {
     const __m256 sign = _mm256_set1_ps(-0.0f);
@@ -139,6 +137,15 @@ VEC void vi_store_u8(uint8_t *p, vi x) {
 VEC_INTEGER(vi_add, _mm256_add_epi32)
 VEC_INTEGER(vi_mul, _mm256_mullo_epi32)
 VEC_INTEGER(vi_max, _mm256_max_epi32)
+VEC_INTEGER(vi_sub, _mm256_sub_epi32)
+VEC_INTEGER(vi_and, _mm256_and_si256)
+VEC_INTEGER(vi_or, _mm256_or_si256)
+VEC vi vi_half(vi x) {
+    return VEC_BOTH(vi, _mm256_srli_epi32(x.a, 1), _mm256_srli_epi32(x.b, 1));
+}
+VEC vf vi_as_float(vi x) {
+    return VEC_BOTH(vf, _mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b));
+}
 VEC vi vi_select(vm m, vi yes, vi no) {
     return VEC_BOTH(vi, _mm256_blendv_epi8(no.a, yes.a, _mm256_castps_si256(m.a)),
                     _mm256_blendv_epi8(no.b, yes.b, _mm256_castps_si256(m.b)));

@@ -44,12 +44,6 @@ VEC vf v_sub(vf a, vf b) {
 VEC vf v_mul(vf a, vf b) {
     return _mm512_mul_ps(a, b);
 }
-VEC vf v_div(vf a, vf b) {
-    return _mm512_div_ps(a, b);
-}
-VEC vf v_sqrt(vf a) {
-    return _mm512_sqrt_ps(a);
-}
 VEC vf v_abs(vf a) {
     return _mm512_abs_ps(a);
 }
@@ -116,6 +110,22 @@ VEC vi vi_mul(vi a, vi b) {
 }
 VEC vi vi_max(vi a, vi b) {
     return _mm512_max_epi32(a, b);
+}
+VEC vi vi_sub(vi a, vi b) {
+    return _mm512_sub_epi32(a, b);
+}
+VEC vi vi_and(vi a, vi b) {
+    return _mm512_and_si512(a, b);
+}
+VEC vi vi_or(vi a, vi b) {
+    return _mm512_or_si512(a, b);
+}
+/* Logical shift right by one. */
+VEC vi vi_half(vi a) {
+    return _mm512_srli_epi32(a, 1);
+}
+VEC vf vi_as_float(vi a) {
+    return _mm512_castsi512_ps(a);
 }
 VEC vi vi_select(vm m, vi yes, vi no) {
     return _mm512_mask_mov_epi32(no, m, yes);

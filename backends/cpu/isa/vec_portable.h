@@ -107,15 +107,6 @@ VEC vf v_sub(vf x, vf y) {
 VEC vf v_mul(vf x, vf y) {
     VEC_MAP(vf, x.q[i] * y.q[i]);
 }
-VEC vf v_div(vf x, vf y) {
-    VEC_MAP(vf, x.q[i] / y.q[i]);
-}
-VEC vf v_sqrt(vf x) {
-    for (uint32_t i = 0; i < 16; i++) {
-        x.q[i / 4][i % 4] = sqrtf(x.q[i / 4][i % 4]);
-    }
-    return x;
-}
 VEC vf v_abs(vf x) {
     VEC_MAP(vf, (vec_f4)((vec_i4)x.q[i] & 0x7fffffff));
 }
@@ -193,6 +184,21 @@ VEC vi vi_add(vi x, vi y) {
 }
 VEC vi vi_mul(vi x, vi y) {
     VEC_MAP(vi, x.q[i] * y.q[i]);
+}
+VEC vi vi_sub(vi x, vi y) {
+    VEC_MAP(vi, x.q[i] - y.q[i]);
+}
+VEC vi vi_and(vi x, vi y) {
+    VEC_MAP(vi, x.q[i] & y.q[i]);
+}
+VEC vi vi_or(vi x, vi y) {
+    VEC_MAP(vi, x.q[i] | y.q[i]);
+}
+VEC vi vi_half(vi x) {
+    VEC_MAP(vi, (x.q[i] >> 1) & 0x7fffffff);
+}
+VEC vf vi_as_float(vi x) {
+    VEC_MAP(vf, (vec_f4)x.q[i]);
 }
 VEC vi vi_select(vm m, vi yes, vi no) {
     VEC_MAP(vi, (m.q[i] & yes.q[i]) | (~m.q[i] & no.q[i]));

@@ -25,6 +25,14 @@ bool SELECT_NAME1(CPU_ISA)(const stn_kernel *kernel, uint32_t threads, cpu_impl 
         return ISA(linear)(kernel, threads, impl);
     case STN_OP_BIAS_GRAD:
         return ISA(bias_grad)(kernel, threads, impl);
+    case STN_OP_ACT:
+    case STN_OP_ACT_GRAD:
+    case STN_OP_SUM:
+    case STN_OP_SCALE:
+    case STN_OP_UNPACK:
+    case STN_OP_SGD:
+    case STN_OP_ADAM:
+        return ISA(elementwise)(kernel, threads, impl);
     default:
         return false;
     }
