@@ -84,6 +84,7 @@ static const broken broken_plugins[] = {
     {"wrong_kind", "wrong_kind", "unknown kind of plugin 9", 9, true},
     {"feature", "feature", "sanitizer", STN_KIND_BACKEND, true},
     {"no_note", "", "no stn note", 0, true},
+    {"long_name", "", "longer than 31 bytes", 0, true},
     {"bad_name", "Bad name", "bad name", STN_KIND_BACKEND, true},
     {"entry_magic", "entry_magic", "magic number in stn_plugin_entry", STN_KIND_BACKEND, false},
     {"short_descriptor", "short_descriptor", "descriptor has 16 bytes", STN_KIND_BACKEND, false},

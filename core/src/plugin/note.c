@@ -169,7 +169,14 @@ static int32_t read_file(const elf_file *file, stn_plugin_note *note, stn_err *e
         STN_TRY(read_at(file, at, &segment, sizeof segment, err));
         STN_TRY(read_segment(file, &segment, note, &found, err));
     }
-    return found ? STN_OK : refuse(err, "no stn plugin (it has no stn note)");
+    if (!found) {
+        return refuse(err, "no stn plugin (it has no stn note)");
+    }
+    if (memchr(note->name, '\0', sizeof note->name) == NULL ||
+        memchr(note->version, '\0', sizeof note->version) == NULL) {
+        return refuse(err, "name or version in its note is longer than 31 bytes");
+    }
+    return STN_OK;
 }
 
 int32_t stn__note_read(const char *path, stn_plugin_note *note, stn_err *err) {
@@ -194,11 +201,8 @@ int32_t stn__note_read(const char *path, stn_plugin_note *note, stn_err *err) {
     (void)close(fd);
     if (status != STN_OK) {
         memset(note, 0, sizeof *note);
-        return status;
     }
-    note->name[sizeof note->name - 1] = '\0';
-    note->version[sizeof note->version - 1] = '\0';
-    return STN_OK;
+    return status;
 }
 
 const char *stn__kind_name(uint32_t kind) {
