@@ -1,6 +1,7 @@
 /* A dataset plugin to start from: ten kinds of shapes, 28x28, drawn on demand.
  *
- *   stnrun train --dataset example --model example_stn --network stn --batch 64 --steps 300
+ *   stnrun train --dataset example --model example_stn --network stn --batch 64 --steps 300 \
+ *       --lr 0.02 --momentum 0.9 --loc-rate 0.1
  *
  * What a dataset does: it describes itself (info), copies images and labels (get), and says how a
  * sample is to be transformed (augment, optional). It never shuffles, resamples or normalises; the

@@ -1,6 +1,7 @@
 /* A model plugin to start from: a small CNN, with or without a spatial transformer.
  *
- *   stnrun train --dataset example --model example_stn --network stn --batch 64 --steps 300
+ *   stnrun train --dataset example --model example_stn --network stn --batch 64 --steps 300 \
+ *       --lr 0.02 --momentum 0.9 --loc-rate 0.1
  *
  * What a model does: it declares values and layers through the builder and ends with a loss. The
  * core infers shapes, differentiates, plans memory and chooses kernels. Builder errors are sticky

@@ -33,7 +33,7 @@ for how in make cmake; do
             { echo "$how: $plugin is not listed"; cat "$work/plugins.txt"; exit 1; }
     done
     "$stnrun" train --dataset example --model example_stn --network stn --batch 50 --steps 40 \
-        --lr 0.05 --momentum 0.9 --seed 1 --out "$work/run-$how" >"$work/$how.txt" 2>&1 ||
+        --lr 0.02 --momentum 0.9 --loc-rate 0.1 --seed 1 --out "$work/run-$how" >"$work/$how.txt" 2>&1 ||
         { cat "$work/$how.txt"; exit 1; }
     hash=$("$stnrun" ckpt show "$work/run-$how"/*.stn | grep -oE '[0-9a-f]{64}' | head -1)
     hashes+="$hash"$'\n'
