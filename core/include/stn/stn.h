@@ -45,7 +45,8 @@ const char *stn_suggest(const char *name, const char *const *known, uint32_t n);
 typedef struct stn_open_options {
     const char *const *plugin_files; /* --plugin FILE, NULL-ended, may be NULL */
     const char *plugin_path;         /* STN_PLUGIN_PATH, colon-separated, may be NULL */
-    void (*log)(void *user, int32_t level, const char *line); /* may be NULL */
+    /* May be NULL. Called from any thread; must not call back into the library. */
+    void (*log)(void *user, int32_t level, const char *line);
     void *log_user;
 } stn_open_options;
 
