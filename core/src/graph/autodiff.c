@@ -186,6 +186,17 @@ static bool before(const part *a, const part *b) {
     return a->decl != b->decl ? a->decl > b->decl : a->slot > b->slot;
 }
 
+/* "grad cls.conv1.weight of cls.conv1#2": a part that has no name of its own yet. */
+static void name_part(stn_graph *g, stn_val grad, const char *whole) {
+    const stn__value *v = &g->value[grad];
+    if (v->name[0] == '\0') {
+        char name[2 * STN__NAME];
+        /* The node is called "grad of LAYER". */
+        (void)snprintf(name, sizeof name, "%s %s", whole, g->node[v->node].name + strlen("grad "));
+        stn__graph_name(g, grad, name);
+    }
+}
+
 /* The gradient of v from all its parts, or STN_NO_VALUE if nothing depends on it. */
 static stn_val gather(pass *p, stn_val v) {
     part found[STN_MAX_IN];
@@ -219,6 +230,7 @@ static stn_val gather(pass *p, stn_val v) {
     stn_val in[STN_MAX_IN];
     for (uint32_t i = 0; i < n; i++) {
         in[i] = found[i].grad;
+        name_part(g, in[i], name);
     }
     stn__params params = {.scale = {sizeof params.scale, 1, 1.0f}};
     stn_tensor t = g->value[v].tensor;

@@ -38,11 +38,15 @@ static stn_tensor f32(uint32_t rank, uint32_t a, uint32_t b, uint32_t c, uint32_
     return t;
 }
 
+/* What the name of a forward operator's second output ends with. */
+static const char *second_output(uint32_t op) {
+    return op == STN_OP_MAXPOOL ? ".index" : op == STN_OP_BN ? ".stats" : ".pred";
+}
+
 /* Adds a node and its outputs; `name` is the first output's, others append a suffix. The base of
  * the outputs is the first output's final name for a layer, the base of in[0] otherwise. */
 static stn_val emit(stn_graph *g, uint32_t op, const stn__params *params, const stn_val *in,
                     uint32_t n_in, const char *name, bool layer) {
-    static const char *const suffix[STN_MAX_OUT] = {"", ".aux", ".aux2"};
     stn_tensor tin[STN_MAX_IN], tout[STN_MAX_OUT];
     for (uint32_t i = 0; i < n_in; i++) {
         if (!known(g, in[i], name)) {
@@ -66,7 +70,7 @@ static stn_val emit(stn_graph *g, uint32_t op, const stn__params *params, const 
         char text[STN__NAME];
         bool statistics = op == STN_OP_BN && o == 1;
         (void)snprintf(text, sizeof text, "%.110s%s", o == 0 ? name : g->value[first].name,
-                       suffix[o]);
+                       o == 0 ? "" : second_output(op));
         stn_val v = stn__graph_output(g, &tout[o], batched && !statistics, text);
         if (v == STN_NO_VALUE) {
             return STN_NO_VALUE;
