@@ -90,6 +90,32 @@ VEC void v_store_some(float *p, vf x, uint32_t n) {
     }
 }
 
+#if !defined(CPU_ISA_AVX512)
+/* Rows become columns. */
+VEC void v_transpose(vf r[LANES]) {
+    float m[LANES][LANES], column[LANES];
+    for (uint32_t i = 0; i < LANES; i++) {
+        v_store(m[i], r[i]);
+    }
+    for (uint32_t i = 0; i < LANES; i++) {
+        for (uint32_t j = 0; j < LANES; j++) {
+            column[j] = m[j][i];
+        }
+        r[i] = v_load(column);
+    }
+}
+#endif
+
+/* r[0] = PLANE16 fold of the sixteen vectors, lane by lane. */
+VEC vf v_fold_rows(vf r[LANES]) {
+    for (uint32_t s = 8; s > 0; s /= 2) {
+        for (uint32_t j = 0; j < s; j++) {
+            r[j] = v_add(r[j], r[j + s]);
+        }
+    }
+    return r[0];
+}
+
 /* Balanced sum of the 16 lanes as PLANE16 folds them: s = 8, 4, 2, 1 (contract C4). */
 VEC float v_fold(vf x) {
     float lane[LANES];

@@ -226,11 +226,11 @@ VEC vi vf_int(vf x) {
     VEC_MAP(vi, __builtin_convertvector(x.q[i], vec_i4));
 }
 VEC vf v_gather(const float *base, vi index) {
-    vf r;
+    float lane[16];
     for (uint32_t i = 0; i < 16; i++) {
-        r.q[i / 4][i % 4] = base[index.q[i / 4][i % 4]];
+        lane[i] = base[index.q[i / 4][i % 4]];
     }
-    return r;
+    return v_load(lane);
 }
 
 #endif

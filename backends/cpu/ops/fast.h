@@ -10,6 +10,7 @@
 #include "isa/vec.h"
 
 bool ISA(conv_forward)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
+bool ISA(warp)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(elementwise)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(conv_grad_x)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(linear)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);

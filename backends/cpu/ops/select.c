@@ -33,6 +33,10 @@ bool SELECT_NAME1(CPU_ISA)(const stn_kernel *kernel, uint32_t threads, cpu_impl 
     case STN_OP_SGD:
     case STN_OP_ADAM:
         return ISA(elementwise)(kernel, threads, impl);
+    case STN_OP_WARP:
+    case STN_OP_WARP_GRAD_X:
+    case STN_OP_WARP_GRAD_THETA:
+        return ISA(warp)(kernel, threads, impl);
     default:
         return false;
     }
