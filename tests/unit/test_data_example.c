@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <stn/stn.h>
+
 #include "base/mem.h"
 #include "data/batch.h"
 
@@ -67,4 +69,16 @@ Test(example, batches_hold_all_classes_and_shifted_shapes) {
     cr_assert_gt(moved, 1800);
     stn__loader_close(loader);
     dataset->close(data);
+}
+
+Test(example, needs_no_files) {
+    stn_err err;
+    stn_ctx *ctx;
+    char dir[64] = "untouched";
+    const stn_open_options options = {.plugin_path = STN_TEST_PLUGIN_DIR};
+    cr_assert_eq(stn_open(&options, &ctx, &err), STN_OK);
+    cr_assert_eq(stn_data_find(ctx, "example", NULL, dir, sizeof dir, &err), STN_OK, "%s",
+                 err.text);
+    cr_assert_str_eq(dir, "");
+    stn_close(ctx);
 }

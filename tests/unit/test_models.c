@@ -26,7 +26,7 @@ typedef struct param {
 struct stn_graph {
     uint32_t channels, height, width;
     uint32_t dim[MAX_VALUES][4];
-    uint32_t n_values, n_params, dropouts, warps, composes, marks, losses;
+    uint32_t n_values, n_params, dropouts, image_warps, composes, losses;
     param params[MAX_PARAMS];
     uint32_t last_warp[2];
     uint32_t padding, classes;
@@ -61,6 +61,7 @@ static void add_param(stn_graph *g, const char *path, const char *leaf, uint32_t
 }
 
 static stn_val b_input(stn_graph *g) {
+    cr_assert_eq(g->n_values, 0, "the image is value 0");
     return value(g, g->channels, g->height, g->width);
 }
 static void b_shape(stn_graph *g, stn_val v, uint32_t dim[STN_MAX_RANK]) {
@@ -123,14 +124,14 @@ static stn_val b_add(stn_graph *g, stn_val a, stn_val b) {
 static stn_val b_warp(stn_graph *g, stn_val x, stn_val theta, const stn_warp_params *s) {
     cr_assert(s->struct_size == sizeof *s && g->dim[theta][1] == 6);
     cr_assert(s->corners == STN_CORNERS_ALIGNED && s->filter == STN_FILTER_BILINEAR);
-    g->warps++;
+    g->image_warps += x == 0;
     g->padding = s->padding;
     g->last_warp[0] = g->dim[x][2];
     g->last_warp[1] = s->out_h;
     return value(g, g->dim[x][1], s->out_h, s->out_w);
 }
 static stn_val b_compose(stn_graph *g, stn_val a, stn_val b) {
-    cr_assert(a >= 0 && b >= 0);
+    cr_assert(a >= 0 && a < b, "the newer transform stands on the right");
     g->composes++;
     return value(g, 6, 1, 1);
 }
@@ -413,23 +414,23 @@ Test(models, names_and_shapes) {
 Test(models, marks_warps_and_composition) {
     static const struct {
         const char *plugin, *variant, *network, *marks;
-        uint32_t composes, from, to, padding;
+        uint32_t composes, image_warps, from, to, padding;
     } cases[] = {
-        {"mnist_stn", "rotate", "cnn", "logits ", 0, 0, 0, 0},
-        {"mnist_stn", "rotate", "sl1", "theta1 warped1 logits ", 0, 28, 28, STN_PAD_BORDER},
-        {"mnist_stn", "none", "c1", "theta1 warped1 logits ", 0, 10, 10, STN_PAD_BORDER},
-        {"mnist_stn", "translate", "dl1", "theta1 warped1 logits ", 0, 60, 30, STN_PAD_BORDER},
-        {"mnist_stn", "translate", "c1", "theta1 warped1 logits ", 0, 26, 13, STN_PAD_BORDER},
-        {"svhn_stn", "none", "sl3x2", "theta1 warped1 theta2 warped2 logits ", 1, 64, 64,
+        {"mnist_stn", "rotate", "cnn", "logits ", 0, 0, 0, 0, 0},
+        {"mnist_stn", "rotate", "sl1", "theta1 warped1 logits ", 0, 1, 28, 28, STN_PAD_BORDER},
+        {"mnist_stn", "none", "c1", "theta1 warped1 logits ", 0, 0, 10, 10, STN_PAD_BORDER},
+        {"mnist_stn", "translate", "dl1", "theta1 warped1 logits ", 0, 1, 60, 30, STN_PAD_BORDER},
+        {"mnist_stn", "translate", "c1", "theta1 warped1 logits ", 0, 0, 26, 13, STN_PAD_BORDER},
+        {"svhn_stn", "none", "sl3x2", "theta1 warped1 theta2 warped2 logits ", 1, 2, 64, 64,
          STN_PAD_ZEROS},
         {"svhn_stn", "none", "sl0123",
-         "theta1 warped1 theta2 warped2 theta3 warped3 theta4 warped4 logits ", 3, 64, 64,
+         "theta1 warped1 theta2 warped2 theta3 warped3 theta4 warped4 logits ", 3, 4, 64, 64,
          STN_PAD_ZEROS},
         {"svhn_stn", "none", "c0123",
-         "theta1 warped1 theta2 warped2 theta3 warped3 theta4 warped4 logits ", 0, 16, 16,
+         "theta1 warped1 theta2 warped2 theta3 warped3 theta4 warped4 logits ", 0, 1, 16, 16,
          STN_PAD_ZEROS},
-        {"plankton_stn", "none", "c10", "theta1 warped1 logits ", 0, 5, 5, STN_PAD_BORDER},
-        {"example_stn", "none", "stn", "theta1 warped1 logits ", 0, 28, 28, STN_PAD_BORDER},
+        {"plankton_stn", "none", "c10", "theta1 warped1 logits ", 0, 0, 5, 5, STN_PAD_BORDER},
+        {"example_stn", "none", "stn", "theta1 warped1 logits ", 0, 1, 28, 28, STN_PAD_BORDER},
     };
     static stn_graph g;
     stn_err err;
@@ -439,6 +440,7 @@ Test(models, marks_warps_and_composition) {
             STN_OK, "%s", err.text);
         cr_expect_str_eq(g.marked, cases[i].marks);
         cr_expect_eq(g.composes, cases[i].composes, "%s", cases[i].network);
+        cr_expect_eq(g.image_warps, cases[i].image_warps, "%s", cases[i].network);
         cr_expect(g.last_warp[0] == cases[i].from && g.last_warp[1] == cases[i].to, "%s",
                   cases[i].network);
         cr_expect_eq(g.padding, cases[i].padding);
