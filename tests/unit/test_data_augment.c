@@ -177,6 +177,22 @@ Test(augment, sampling_equals_the_contract_in_every_version) {
     }
 }
 
+/* One bright pixel seen through weights of 2^-20 each way: the product lies below the envelope. */
+Test(augment, tiny_values_are_snapped) {
+    const uint32_t at = 5;
+    static float padded[33 * 33], got[28 * 28], axis[28];
+    const float shift = 0x1p-20f / 13.5f;
+    padded[(at + 2) * 33 + at + 2] = 255.0f;
+    stn__grid_axis(axis, 28);
+    for (int plain = 0; plain < 2; plain++) {
+        stn__sampling job = {padded, axis, axis, 28, 28, 28, 28, {1, 0, shift, 0, 1, shift}};
+        stn__sample_plane(&job, plain != 0, got);
+        float beside = got[(at - 1) * 28 + at], diagonal = got[(at - 1) * 28 + at - 1];
+        cr_assert(beside > 0.0f && beside < 255.0f * 0x1p-18f, "%g", beside);
+        cr_assert_eq(diagonal, 0.0f, "%g", diagonal);
+    }
+}
+
 Test(augment, identity_and_quarter_turns_are_exact_on_28) {
     static const float turns[4][6] = {{1, 0, 0, 0, 1, 0},
                                       {0, -1, 0, 1, 0, 0}, /* counter-clockwise */

@@ -2,6 +2,7 @@
  * whose pixels, labels and poses say which sample they belong to. */
 #include <criterion/criterion.h>
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,8 +17,8 @@
 #define PIXELS (SIDE * SIDE)
 
 struct stn_data {
-    int32_t bad_sample; /* get fails when it meets this sample, -1: never */
-    int32_t bad_label;  /* label of sample 3, if not 0 */
+    _Atomic int32_t bad_sample; /* get fails when it meets this sample, -1: never */
+    int32_t bad_label;          /* label of sample 3, if not 0 */
 };
 
 static int32_t fake_get(stn_data *data, uint32_t split, const uint32_t *sample, uint32_t n,
@@ -220,10 +221,14 @@ Test(batch, errors_surface_where_they_arise_and_stay) {
     cr_assert_eq(next(loader).step, 2);
     cr_assert_eq(stn__loader_seek(loader, 1, &err), STN_OK);
     cr_assert_eq(stn__loader_next(loader, &b, &err), STN_E_IO);
+    /* The cause has gone: the error stays until a seek, even to the same step. */
+    fake.bad_sample = -1;
+    cr_assert_eq(stn__loader_next(loader, &b, &err), STN_E_IO);
+    cr_assert_eq(stn__loader_seek(loader, 1, &err), STN_OK);
+    cr_assert_eq(next(loader).step, 1);
     stn__loader_close(loader);
     cr_assert_eq(stn__alloc_live(), live);
 
-    fake.bad_sample = -1;
     static const int32_t bad[] = {-1, 10, INT32_MIN, INT32_MAX};
     for (size_t i = 0; i < COUNT(bad); i++) {
         fake.bad_label = bad[i];

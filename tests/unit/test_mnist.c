@@ -456,6 +456,14 @@ Test(mnist, rotation) {
     dataset->close(data);
 }
 
+/* Crop k of 6x6 pixels of a training image, from the draws that distort.h names. */
+static void expect_crop(const stn_clutter *c, const stn_draw_key *key, uint32_t k) {
+    cr_assert(c->split == STN_SPLIT_TRAIN && c->src_w == 6 && c->src_h == 6);
+    cr_assert_eq(c->sample, stn_draw_below(key, 1, 8 * k, N_TRAIN));
+    cr_assert_eq(c->src_x, stn_draw_below(key, 1, 8 * k + 1, 23));
+    cr_assert_eq(c->src_y, stn_draw_below(key, 1, 8 * k + 2, 23));
+}
+
 Test(mnist, scaling_with_clutter) {
     stn_data *data = open_ok("distortion", "scale");
     stn_data_info info = info_of(data);
@@ -473,9 +481,11 @@ Test(mnist, scaling_with_clutter) {
         extend(&log2_scale, a.pose[1], i == 0);
         for (uint32_t k = 0; k < 6; k++) {
             const stn_clutter *c = &a.clutter[k];
-            cr_assert(c->split == STN_SPLIT_TRAIN && c->src_w == 6 && c->src_h == 6);
-            cr_assert(c->src_x <= 22 && c->src_y <= 22 && c->sample < N_TRAIN);
-            cr_assert(c->dst_w == c->dst_h && c->dst_w % 2 == 0);
+            int32_t s = 1 + (int32_t)stn_draw_below(&key, 1, 8 * k + 3, 9);
+            expect_crop(c, &key, k);
+            cr_assert(c->dst_w == 2 * (uint32_t)s && c->dst_h == c->dst_w);
+            cr_assert_eq(c->dst_x, 2 + (int32_t)stn_draw_below(&key, 1, 8 * k + 4, 108) - s);
+            cr_assert_eq(c->dst_y, 2 + (int32_t)stn_draw_below(&key, 1, 8 * k + 5, 108) - s);
         }
         const stn_clutter *c = &a.clutter[i % 6];
         extend(&half, c->dst_w / 2, i == 0);
@@ -507,7 +517,10 @@ Test(mnist, translation_with_clutter) {
         ends += fabs(a.pose[2]) == 16 || fabs(a.pose[3]) == 16;
         twos += fabs(a.pose[2]) == 2 || fabs(a.pose[3]) == 2;
         const stn_clutter *c = &a.clutter[i % 6];
-        cr_assert(c->dst_w == 6 && c->dst_h == 6 && c->dst_x >= 0 && c->dst_y >= 0);
+        expect_crop(c, &key, i % 6);
+        cr_assert(c->dst_w == 6 && c->dst_h == 6);
+        cr_assert_eq(c->dst_x, (int32_t)stn_draw_below(&key, 1, 8 * (i % 6) + 3, 54));
+        cr_assert_eq(c->dst_y, (int32_t)stn_draw_below(&key, 1, 8 * (i % 6) + 4, 54));
         extend(&corner, c->dst_y, i == 0);
         extend(&crop, c->src_x, i == 0);
     }

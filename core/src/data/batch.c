@@ -88,7 +88,7 @@ static int32_t transform_samples(stn__loader *l, slot *s, stn_err *err) {
 
 static int32_t check_labels(const stn__loader *l, const slot *s, stn_err *err) {
     for (uint64_t i = 0; i < (uint64_t)s->batch.count * l->info.heads; i++) {
-        if (s->labels[i] < 0 || (uint32_t)s->labels[i] >= l->info.classes) {
+        if ((uint32_t)s->labels[i] >= l->info.classes) {
             return stn_fail(err, STN_E_FORMAT,
                             "label %d of image %u is not in 0..%u: the data "
                             "set is damaged",
