@@ -14,6 +14,14 @@
 
 #define MAX_THREADS 1024u
 
+/* Tests build this plugin a second time, under another name and with one planted wrong rounding. */
+#ifndef CPU_PLUGIN_NAME
+#define CPU_PLUGIN_NAME "cpu"
+#define CPU_AFTER_RUN(call) ((void)0)
+#else
+#define CPU_AFTER_RUN(call) cpu_plant_fault(call)
+#endif
+
 static const stn_host *host;
 
 struct stn_device {
@@ -424,6 +432,7 @@ static int32_t op_run(stn_stream *stream, stn_kernel *kernel, const stn_run_args
         pthread_mutex_lock(&stream->device->lock);
         uint64_t start = now_ns();
         kernel->impl.run(&call);
+        CPU_AFTER_RUN(&call);
         kernel->ns = now_ns() - start;
         pthread_mutex_unlock(&stream->device->lock);
     }
@@ -492,5 +501,5 @@ static int32_t init(const stn_host *services, stn_err *err) {
     return STN_OK;
 }
 
-STN_PLUGIN(STN_KIND_BACKEND, "cpu", "0.1.0", "MIT", "CPU kernels: scalar reference and SIMD sets",
+STN_PLUGIN(STN_KIND_BACKEND, CPU_PLUGIN_NAME, "0.1.0", "MIT", "CPU kernels: scalar reference and SIMD sets",
            options_info, 2, &vtable, init, NULL);

@@ -81,6 +81,9 @@ static inline uint32_t cpu_rows(const cpu_call *call) {
     return call->step->count;
 }
 
+/* tests/faulty only: one wrong rounding in the result of the operator STN_PLANT_FAULT. */
+void cpu_plant_fault(const cpu_call *call);
+
 /* Kernel sets: true and *impl filled if the set implements this kernel (op, params, in, out are
  * set, impl is not) for pools of `threads` threads. */
 bool cpu_ref_select(const stn_kernel *kernel, uint32_t threads, cpu_impl *impl);
