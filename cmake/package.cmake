@@ -1,5 +1,5 @@
 # What others build against: pkg-config's stn.pc and the CMake package stn (stn::headers for plugins,
-# stn::stn for programs that embed the library), man pages, recipes of the documentation.
+# stn::stn for programs that embed the library), man pages.
 include(CMakePackageConfigHelpers)
 
 install(EXPORT stnTargets NAMESPACE stn:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/stn)
@@ -10,6 +10,7 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/stnConfigVersion.cmake
 install(FILES ${CMAKE_BINARY_DIR}/stnConfig.cmake ${CMAKE_BINARY_DIR}/stnConfigVersion.cmake
     DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/stn)
 
+file(RELATIVE_PATH STN_PC_TO_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/stn.pc.in ${CMAKE_BINARY_DIR}/stn.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/stn.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
