@@ -25,12 +25,13 @@ says err "warp"
 expect 4 "$stnrun" train $small --steps 2 --plugin "$faulty" --backend cpu_faulty --out run
 [ -e run ] && bad "a refused device left a run directory"
 
-expect 4 compare --plugin "$faulty" --backends cpu,cpu_faulty --override-selftest
+# One bit of one pixel is lost in the sums of most steps; within 20 it shows.
+expect 4 compare --plugin "$faulty" --backends cpu,cpu_faulty --override-selftest --steps 20
 says out "step 0  equal"
-says out "step 1  DIFFERENT"
+says out "DIFFERENT"
 says out "operator warp, tensor \"warped1\", element [0,0,0,0]"
 says out "distance 1 ulp"
-expect 4 compare --plugin "$faulty" --backends cpu_faulty,cpu --override-selftest --json -q
+expect 4 compare --plugin "$faulty" --backends cpu_faulty,cpu --override-selftest --steps 20 --json -q
 says out '"operator": "warp"'
 
 # shellcheck disable=SC2086
