@@ -35,7 +35,8 @@ for how in make cmake; do
     "$stnrun" train --dataset example --model example_stn --network stn --batch 50 --steps 40 \
         --lr 0.02 --momentum 0.9 --loc-rate 0.1 --seed 1 --out "$work/run-$how" >"$work/$how.txt" 2>&1 ||
         { cat "$work/$how.txt"; exit 1; }
-    hash=$("$stnrun" ckpt show "$work/run-$how"/*.stn | grep -oE '[0-9a-f]{64}' | head -1)
+    newest=$(ls "$work/run-$how"/ckpt-*.stn | tail -1)
+    hash=$("$stnrun" ckpt show "$newest" | grep '^state hash')
     hashes+="$hash"$'\n'
 done
 [ "$(sort -u <<<"${hashes%$'\n'}" | wc -l)" = 1 ] || { echo "the runs differ: $hashes"; exit 1; }
