@@ -61,7 +61,11 @@ static float real_value(source *s, uint32_t role, uint32_t data) {
     float x = data == OPTEST_INTEGER       ? (float)below(s, 9) - 4.0f
               : data == OPTEST_ADVERSARIAL ? hard(s, limit, role == OPTEST_X)
                                            : snap(bell(s), limit);
-    return role == OPTEST_POS ? fabsf(x) + 0x1p-10f : x;
+    if (role == OPTEST_POS) {
+        return fabsf(x) + 0x1p-10f;
+    }
+    /* A snapped tensor never holds -0; parameters and images may come from outside. */
+    return x == 0.0f && role == OPTEST_G ? 0.0f : x;
 }
 
 static float moment2(source *s, uint32_t data) {
