@@ -131,6 +131,47 @@ Test(net_fast, fused_equals_unfused, .fini = close_all) {
     expect_equal_after_training(&fused, &plain, 5);
 }
 
+/* conv, pool, act; then a conv that is looked at before its act. */
+static int32_t build_marked(const stn_builder *b, stn_graph *g, const stn_model_request *r,
+                            stn_err *e) {
+    (void)e;
+    stn_conv_spec conv = {sizeof conv, 8, 3, 3, 1, 1, 1, 1, 1};
+    stn_val x = b->maxpool(g, b->conv(g, "cls.conv1", b->input(g), &conv), 2, 2);
+    stn_val seen = b->conv(g, "cls.conv2", b->act(g, x, 0.0f), &conv);
+    b->mark(g, "seen", seen);
+    b->loss(
+        g,
+        b->linear(g, "cls.out", b->act(g, seen, 0.0f), r->heads * r->classes, 1, STN_INIT_FAN_IN),
+        r->heads, r->classes);
+    return STN_OK;
+}
+
+Test(net, marked_values_are_not_fused_away) {
+    static const stn_model marked = {.struct_size = sizeof(stn_model), .build = build_marked};
+    stn_net_spec spec = tiny_spec();
+    stn_net *net = NULL;
+    cr_assert_eq(stn__net_open(dev, &marked, &spec, &net, &err), STN_OK, "%s", err.text);
+    cr_assert_eq(count_op(net, STN_OP_CONV_BLOCK), 1);
+    cr_assert_eq(count_op(net, STN_OP_CONV), 1);
+    cr_assert_eq(stn_net_init(net, 1, &err), STN_OK);
+    tiny_batch(0, images, labels);
+    stn_net_step_args args = {images, labels, TINY_BATCH, 0, 0, 0};
+    stn_step_result result;
+    cr_assert_eq(stn_net_eval_step(net, &args, &err), STN_OK, "%s", err.text);
+    collect(net, &result);
+    uint32_t index;
+    float *seen = calloc(TINY_BATCH * 8 * 36, sizeof *seen);
+    cr_assert_eq(stn_net_value_find(net, true, "seen", &index), STN_OK);
+    cr_assert_eq(stn_net_value_read(net, true, index, seen, &err), STN_OK, "%s", err.text);
+    uint32_t negative = 0;
+    for (uint32_t i = 0; i < TINY_BATCH * 8 * 36; i++) {
+        negative += seen[i] < 0.0f ? 1 : 0;
+    }
+    cr_assert_gt(negative, 0); /* before the relu */
+    free(seen);
+    stn_net_close(net);
+}
+
 Test(net, separate_memory_equals_shared) {
     stn_net_spec shared = tiny_spec(), kept = tiny_spec();
     kept.keep_values = true;
