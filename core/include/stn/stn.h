@@ -123,8 +123,9 @@ int32_t stn_op_infer(uint32_t op, const void *params, const stn_tensor *in, uint
                      stn_tensor *out, stn_err *err);
 uint64_t stn_op_flops(const stn_op_desc *desc);
 /* Runs one operator on host arrays, stored as desc says: allocates, uploads, runs, downloads. For
- * checks and tests. Rows past step->count come back as zeros; outputs of in-place operators start as
- * the inputs of the same name. E_NONFINITE, with the outputs filled, if one is infinite or NaN. */
+ * checks and tests. Rows past step->count come back as zeros; outputs of in-place operators start
+ * as the inputs of the same name. E_NONFINITE, with the outputs filled, if one is infinite or NaN.
+ */
 int32_t stn_op_exec(stn_dev *dev, const stn_op_desc *desc, const void *const *in, void *const *out,
                     const stn_step *step, stn_err *err);
 
@@ -275,6 +276,18 @@ int32_t stn_net_value_get(const stn_net *net, bool eval, uint32_t index, stn_val
  * plan is always readable after stn_net_collect. */
 int32_t stn_net_value_read(stn_net *net, bool eval, uint32_t index, void *data, stn_err *err);
 int32_t stn_net_value_find(const stn_net *net, bool eval, const char *name, uint32_t *index);
+
+/* One operator of a plan and the time its last run took on the device. */
+typedef struct stn_node_info {
+    const char *name; /* of the layer or gradient it belongs to */
+    const char *op;
+    uint64_t flops; /* multiply-adds count as two; 0 where unknown */
+    uint64_t ns;    /* 0 if the backend does not measure (OpenCL: option profile) */
+} stn_node_info;
+uint32_t stn_net_node_count(const stn_net *net, bool eval);
+/* Waits for the device. Every operator must have run once. */
+int32_t stn_net_node_get(stn_net *net, bool eval, uint32_t index, stn_node_info *info,
+                         stn_err *err);
 
 typedef struct stn_net_memory {
     uint64_t params, optimizer, activations, workspace, total; /* bytes on the device */

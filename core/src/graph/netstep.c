@@ -269,3 +269,20 @@ int32_t stn_net_adam_powers(stn_net *net, double powers[2], bool set, stn_err *e
     memcpy(net->powers, powers, sizeof net->powers);
     return STN_OK;
 }
+
+uint32_t stn_net_node_count(const stn_net *net, bool eval) {
+    return net->plan[eval ? 1 : 0].graph.n_nodes;
+}
+
+int32_t stn_net_node_get(stn_net *net, bool eval, uint32_t index, stn_node_info *info,
+                         stn_err *err) {
+    const stn__plan *plan = &net->plan[eval ? 1 : 0];
+    if (index >= plan->graph.n_nodes) {
+        return stn_fail(err, STN_E_USAGE, "node %u of %u", index, plan->graph.n_nodes);
+    }
+    const stn__node *node = &plan->graph.node[index];
+    *info = (stn_node_info){node->name, stn__op_name(node->op), stn__plan_flops(plan, index), 0};
+    STN_TRY(net->backend->sync(net->stream, err));
+    int32_t status = net->backend->op_time(net->stream, plan->kernel[index], &info->ns, err);
+    return status == STN_E_UNSUPPORTED ? STN_OK : status;
+}

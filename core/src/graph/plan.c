@@ -294,6 +294,13 @@ int32_t stn__plan_run(const stn__plan *plan, stn_stream *stream, stn_ref workspa
     return STN_OK;
 }
 
+uint64_t stn__plan_flops(const stn__plan *plan, uint32_t node) {
+    stn_tensor in[STN_MAX_IN], out[STN_MAX_OUT];
+    stn_op_desc desc;
+    describe(plan, &plan->graph.node[node], &desc, in, out);
+    return stn_op_flops(&desc);
+}
+
 void stn__plan_free(stn__plan *plan) {
     for (uint32_t k = 0; plan->kernel != NULL && k < plan->graph.n_nodes; k++) {
         if (plan->kernel[k] != NULL) {

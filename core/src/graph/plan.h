@@ -70,6 +70,8 @@ int32_t stn__plan_prepare(stn__plan *plan, stn_err *err);
 /* Enqueues every node. */
 int32_t stn__plan_run(const stn__plan *plan, stn_stream *stream, stn_ref workspace, stn_ref flags,
                       const stn_step *step, stn_err *err);
+/* Work of one node by its record. */
+uint64_t stn__plan_flops(const stn__plan *plan, uint32_t node);
 void stn__plan_free(stn__plan *plan);
 
 #endif
