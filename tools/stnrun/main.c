@@ -36,6 +36,14 @@ static const flag compare_flags[] = {
     {NULL, 0, NULL, NULL},
 };
 
+static const flag bench_flags[] = {
+    {"recipe", 'r', "NAME|FILE", "settings to start from"},
+    {"warmup", 0, "N", "steps before the clock starts (3)"},
+    {"repeats", 0, "N", "steps timed (30)"},
+    {"override-selftest", 0, NULL, "use a device that failed its self-test"},
+    {NULL, 0, NULL, NULL},
+};
+
 static const flag check_flags[] = {
     {"summary", 0, NULL, "one line a file, and the tensors that are beyond their tolerance"},
     {NULL, 0, NULL, NULL},
@@ -72,6 +80,11 @@ const command commands[] = {
      "stnrun compare --recipe mnist-r-c1 --threads 1,2,7\n"
      "stnrun compare --recipe mnist-r-cnn --cpu-kernels ref,avx2 --batch 32 --steps 5\n",
      compare_flags, true, cmd_compare},
+    {"bench", "time training steps and their operators", "step|ops --recipe NAME [flags]",
+     "stnrun bench step --recipe mnist-r-sl1 --threads 2\n"
+     "stnrun bench ops --recipe mnist-r-cnn\n"
+     "stnrun bench step --recipe mnist-r-cnn --backend opencl --json\n",
+     bench_flags, true, cmd_bench},
     {"devices", "list devices", "[-v] [--json]", "stnrun devices\nstnrun devices -v --json\n", NULL,
      false, cmd_devices},
     {"plugins", "list plugins, with those refused and why", "[-v] [NAME ...]",

@@ -150,6 +150,7 @@ bool find_checkpoint(const char *path, char *file, size_t cap);
 int cmd_train(args *a);
 int cmd_eval(args *a);
 int cmd_compare(args *a);
+int cmd_bench(args *a);
 int cmd_devices(args *a);
 int cmd_plugins(args *a);
 int cmd_ops(args *a);

@@ -314,6 +314,8 @@ stn_net *stn_run_net(stn_run *run);
 const stn_data_info *stn_run_data(const stn_run *run);
 uint64_t stn_run_step(const stn_run *run);   /* optimizer steps done */
 uint64_t stn_run_length(const stn_run *run); /* steps of the whole run */
+/* Says that the caller has trained the run's net itself up to `step` (benchmarks). */
+void stn_run_set_step(stn_run *run, uint64_t step);
 
 typedef struct stn_progress {
     uint64_t step, total;

@@ -208,6 +208,10 @@ uint64_t stn_run_length(const stn_run *run) {
     return run->length;
 }
 
+void stn_run_set_step(stn_run *run, uint64_t step) {
+    run->step = step;
+}
+
 int32_t stn_run_batch(stn_run *run, uint64_t step, void *images, int32_t *labels, uint32_t *count,
                       stn_err *err) {
     stn__batch batch;
