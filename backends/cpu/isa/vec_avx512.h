@@ -154,6 +154,22 @@ VEC vf v_gather(const float *base, vi index) {
     return _mm512_i32gather_ps(index, base, 4);
 }
 
+/* Stores the pairs (g, at) of the lanes in m one after another, 8 bytes each; returns how many. */
+VEC uint32_t v_push_pairs(void *to, vf g, vi at, vm m) {
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    const uint32_t first = (uint32_t)__builtin_popcount(m & 0xffu);
+    const uint32_t second = (uint32_t)__builtin_popcount((uint32_t)m >> 8);
+    const __m512i bits = _mm512_castps_si512(g);
+    __m512i pair = _mm512_permutex2var_epi32(bits, low, at);
+    pair = _mm512_maskz_compress_epi64((__mmask8)m, pair);
+    _mm512_mask_storeu_epi64(to, (__mmask8)((1u << first) - 1u), pair);
+    pair = _mm512_permutex2var_epi32(bits, high, at);
+    pair = _mm512_maskz_compress_epi64((__mmask8)(m >> 8), pair);
+    _mm512_mask_storeu_epi64((uint64_t *)to + first, (__mmask8)((1u << second) - 1u), pair);
+    return first + second;
+}
+
 /* Rows become columns. */
 VEC void v_transpose(vf r[16]) {
     vf t[16];

@@ -27,7 +27,6 @@ typedef struct grad_w {
     uint64_t taps; /* floats of all taps of one output channel and task (or channel) */
     uint64_t bytes;
     /* Workspace. */
-    int32_t *at;     /* [OH*OW] offsets in the map */
     float *plane;    /* [batch][out_width]: bias gradient of every image */
     item *list;      /* wide: [chunks][out_width][chunk_images*most]; planar: per thread */
     uint32_t *count; /* wide: [chunks][out_width]; planar: per thread */
@@ -54,7 +53,6 @@ static void carve_all(grad_w *w, uint32_t threads, void *workspace) {
     const uint64_t pixels = (uint64_t)g->oh * g->ow, length = list_length(w);
     const uint64_t chunks = w->planar ? threads : (uint64_t)g->shards * w->shard_chunks;
     carver c = {.base = workspace};
-    w->at = carve(&c, pixels * sizeof *w->at);
     w->plane = carve(&c, w->bias ? (uint64_t)w->batch * w->out_width * sizeof *w->plane : 0);
     w->list = carve(&c, chunks * w->out_width * length * sizeof *w->list);
     w->count = carve(&c, chunks * w->out_width * sizeof *w->count);
@@ -109,19 +107,18 @@ static grad_w grad_w_plan(const stn_kernel *k, uint32_t threads, void *workspace
  * image's bias sums. */
 static void list_image(const grad_w *w, uint32_t n, uint32_t slot, item *list, uint32_t *count,
                        float *scratch) {
-    grad_lists lists = {.most = list_length(w), .at = w->at};
+    const conv_geom *g = &w->g;
+    grad_lists lists = {.most = list_length(w)};
+    lists.row_step = (int32_t)(g->sh * w->map_row);
+    lists.col_step = (int32_t)((w->planar ? 1 : g->sw) * LANES);
     for (uint32_t j = 0; j < LANES; j++) {
         lists.shift[j] = (int32_t)(slot * w->map_image);
     }
     for (uint32_t b = 0; b < w->out_blocks; b++) {
-        const float *gz = ISA(grad_block)(&w->source, n, b, scratch);
+        float *plane = w->plane + (uint64_t)n * w->out_width + b * LANES;
         lists.list = list + (uint64_t)b * LANES * lists.most;
         lists.count = count + b * LANES;
-        ISA(grad_list)(&w->g, gz, &lists);
-        if (w->bias) {
-            ISA(grad_plane)
-            (gz, w->g.oh * w->g.ow, w->plane + (uint64_t)n * w->out_width + b * LANES);
-        }
+        ISA(grad_list)(&w->source, n, b, &lists, scratch, w->bias ? plane : NULL);
     }
 }
 
@@ -256,9 +253,14 @@ static void make_windows(const grad_w *w, uint32_t n, float *to) {
         for (uint32_t r = 0; r < g->h + 2 * g->ph; r++) {
             const bool inside = r >= g->ph && r - g->ph < g->h;
             for (uint32_t q = 0; q < g->ow; q++, to += LANES) {
+                const uint32_t left = q * g->sw - g->pw; /* wraps when negative */
+                if (inside && w->x.step == 1 && left < g->w && left + g->kw <= g->w) {
+                    v_store(to, v_load_n(plane + (uint64_t)(r - g->ph) * g->w + left, g->kw));
+                    continue;
+                }
                 float lane[LANES] = {0};
                 for (uint32_t k = 0; inside && k < g->kw; k++) {
-                    const uint32_t col = q * g->sw + k - g->pw; /* wraps when negative */
+                    const uint32_t col = left + k;
                     lane[k] =
                         col < g->w ? plane[((uint64_t)(r - g->ph) * g->w + col) * w->x.step] : 0.0f;
                 }
@@ -338,11 +340,6 @@ static void run_grad_w(const cpu_call *call) {
     w.call = call;
     w.source = ISA(grad_source)(&w.g, call);
     w.rows = min_u32(cpu_rows(call), w.batch);
-    const uint32_t row = (uint32_t)w.map_row;
-    for (uint32_t p = 0; p < g->oh * g->ow; p++) {
-        const uint32_t oh = p / g->ow, ow = p % g->ow;
-        w.at[p] = (int32_t)(oh * g->sh * row + ow * (w.planar ? 1 : g->sw) * LANES);
-    }
     if (w.planar) {
         cpu_pool_run(call->pool, g->shards, planar_shard, &w);
         cpu_pool_run(call->pool, g->o, planar_store, &w);

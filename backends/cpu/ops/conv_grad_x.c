@@ -13,6 +13,7 @@
 #define PLANAR_CHANNELS 4u
 #define UNIT_BYTES (256u << 10) /* lists of the images that share the weights of a chunk */
 #define UNIT_IMAGES 16u
+#define COPY_ITEMS 8u /* copied at once; lists have that much room behind them */
 
 typedef struct grad_x {
     conv_geom g;
@@ -27,10 +28,9 @@ typedef struct grad_x {
     uint32_t zero_rows, zero_cols; /* shared frames before each kernel and each of its rows */
     uint32_t step;                 /* floats of one column: 16, planar 1 */
     uint64_t pitch, frame;         /* floats of a frame's row, and of a frame */
-    uint64_t most, flat, sum_row, sum_image;
+    uint64_t most, list_size, flat, sum_row, sum_image;
     uint64_t bytes;
-    /* Workspace; all but the first two per thread. */
-    int32_t *at;      /* [OH*OW] */
+    /* Workspace; all but the frames per thread. */
     float *frames;    /* [slices][O] frames, and a tail of zeros */
     float *gz;        /* one block */
     item *list;       /* [O rounded up][most] of one image */
@@ -89,7 +89,7 @@ static grad_x grad_x_plan(const stn_kernel *k, uint32_t threads, void *workspace
     x.most = ISA(grad_most)(g);
     const uint64_t touched = (uint64_t)((g->kh - 1) / x.tile_rows + 2) *
                              (x.segments > 1 ? (g->kw - 1) / x.tile_cols + 2 : 1);
-    x.flat = g->o * x.most * touched;
+    x.flat = g->o * x.most * touched + COPY_ITEMS;
     x.images = (uint32_t)(UNIT_BYTES / (x.flat * sizeof(item)));
     x.images = max_u32(1, min_u32(x.images, min_u32(UNIT_IMAGES, g->n / (4 * threads))));
     x.sum_row = (uint64_t)x.segments * x.tile_vectors * LANES;
@@ -97,11 +97,11 @@ static grad_x grad_x_plan(const stn_kernel *k, uint32_t threads, void *workspace
 
     const uint64_t pixels = (uint64_t)g->oh * g->ow, width = blocks_of(g->o) * LANES;
     carver c = {.base = workspace};
-    x.at = carve(&c, pixels * sizeof *x.at);
     const uint64_t tail = (x.zero_rows + 1) * x.pitch + (x.zero_cols + LANES) * x.step;
     x.frames = carve(&c, (x.slices * g->o * x.frame + tail) * sizeof *x.frames);
     x.gz = carve(&c, threads * pixels * LANES * sizeof *x.gz);
-    x.list = carve(&c, threads * width * x.most * sizeof *x.list);
+    x.list_size = width * x.most + COPY_ITEMS;
+    x.list = carve(&c, threads * x.list_size * sizeof *x.list);
     x.count = carve(&c, threads * width * sizeof *x.count);
     x.starts = carve(&c, threads * width * (g->oh + 1) * sizeof *x.starts);
     x.tiles = carve(&c, threads * x.images * x.flat * sizeof *x.tiles);
@@ -148,7 +148,7 @@ static grad_x_local local_of(const grad_x *x, uint32_t thread) {
     return (grad_x_local){
         .gz = x->gz + (uint64_t)thread * g->oh * g->ow * LANES,
         .sums = x->sums + thread * x->images * x->sum_image,
-        .list = x->list + thread * width * x->most,
+        .list = x->list + thread * x->list_size,
         .tiles = x->tiles + thread * x->images * x->flat,
         .count = x->count + thread * width,
         .starts = x->starts + thread * width * (g->oh + 1),
@@ -204,9 +204,11 @@ static void list_tiles(const grad_x *x, const grad_x_local *l, item *tiles, uint
                 }
                 const uint32_t *starts = l->starts + (uint64_t)o * (g->oh + 1);
                 const item *run = l->list + o * x->most + starts[low];
-                for (uint32_t n = starts[end] - starts[low]; n > 0; n--) {
-                    *to++ = *run++;
+                const uint32_t items = starts[end] - starts[low];
+                for (uint32_t i = 0; i < items; i += COPY_ITEMS) {
+                    memcpy(to + i, run + i, COPY_ITEMS * sizeof *to);
                 }
+                to += items;
             }
         }
     }
@@ -216,7 +218,9 @@ static void list_tiles(const grad_x *x, const grad_x_local *l, item *tiles, uint
 static void list_image(const grad_x *x, const grad_x_local *l, uint32_t n, uint32_t slot) {
     const conv_geom *g = &x->g;
     memset(l->count, 0, (uint64_t)blocks_of(g->o) * LANES * sizeof *l->count);
-    grad_lists lists = {.most = x->most, .at = x->at};
+    grad_lists lists = {.most = x->most};
+    lists.row_step = -(int32_t)(g->sh * x->pitch);
+    lists.col_step = -(int32_t)(g->sw * x->step);
     for (uint32_t b = 0; b < blocks_of(g->o); b++) {
         for (uint32_t j = 0; j < LANES; j++) {
             lists.shift[j] = (int32_t)((b * LANES + j) % x->chunk * x->frame);
@@ -224,7 +228,7 @@ static void list_image(const grad_x *x, const grad_x_local *l, uint32_t n, uint3
         lists.list = l->list + (uint64_t)b * LANES * x->most;
         lists.count = l->count + b * LANES;
         lists.starts = l->starts + (uint64_t)b * LANES * (g->oh + 1);
-        ISA(grad_list)(g, ISA(grad_block)(&x->source, n, b, l->gz), &lists);
+        ISA(grad_list)(&x->source, n, b, &lists, l->gz, NULL);
     }
     list_tiles(x, l, l->tiles + slot * x->flat, l->from + slot * (tiles_of(x) + 1));
 }
@@ -309,9 +313,6 @@ static void run_grad_x(const cpu_call *call) {
     x.call = call;
     x.source = ISA(grad_source)(&x.g, call);
     x.rows = min_u32(cpu_rows(call), g->n);
-    for (uint32_t p = 0; p < g->oh * g->ow; p++) {
-        x.at[p] = -(int32_t)(p / g->ow * g->sh * x.pitch + p % g->ow * g->sw * x.step);
-    }
     const uint64_t end = x.slices * g->o * x.frame;
     memset(x.frames + end, 0,
            ((x.zero_rows + 1) * x.pitch + (x.zero_cols + LANES) * x.step) * sizeof *x.frames);

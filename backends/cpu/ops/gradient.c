@@ -73,50 +73,184 @@ static void undo_pool(const conv_geom *g, const float *gy, const float *y, const
     }
 }
 
-const float *ISA(grad_block)(const grad_source *s, uint32_t n, uint32_t block, float *scratch) {
-    const conv_geom *g = s->g;
-    const uint64_t pixels = (uint64_t)g->poh * g->pow;
-    const uint64_t at = ((uint64_t)n * blocks_of(g->o) + block) * pixels * LANES;
-    /* Without an activation y is not read; any valid address will do. */
-    const float *gy = s->gy + at, *y = s->y == NULL ? gy : s->y + at;
+/* gz of one block of image n: a pointer into gy where nothing is to be undone, otherwise computed
+ * into scratch. gy and y point to the block. */
+static const float *undo_block(const conv_geom *g, const float *gy, const float *y,
+                               const uint8_t *index, float *scratch) {
     if (g->pooled) {
-        undo_pool(g, gy, y, s->index + at, scratch);
+        undo_pool(g, gy, y, index, scratch);
         return scratch;
     }
     if (!g->act) {
         return gy;
     }
-    for (uint64_t i = 0; i < pixels; i++) {
+    for (uint64_t i = 0; i < (uint64_t)g->poh * g->pow; i++) {
         v_store(scratch + i * LANES, undo_act(g, gy + i * LANES, y + i * LANES));
     }
     return scratch;
 }
 
-void ISA(grad_list)(const conv_geom *g, const float *gz, const grad_lists *lists) {
+/* The lists' ends while a block is listed. */
+typedef struct list_ends {
     item *next[LANES], *start[LANES];
+} list_ends;
+
+static list_ends open_lists(const grad_lists *lists) {
+    list_ends e;
     for (uint32_t j = 0; j < LANES; j++) {
-        start[j] = lists->list + j * lists->most;
-        next[j] = start[j] + lists->count[j];
+        e.start[j] = lists->list + j * lists->most;
+        e.next[j] = e.start[j] + lists->count[j];
     }
-    uint32_t pixel = 0;
-    for (uint32_t r = 0; r < g->oh; r++) {
-        for (uint32_t j = 0; lists->starts != NULL && j < LANES; j++) {
-            lists->starts[j * (g->oh + 1) + r] = (uint32_t)(next[j] - start[j]);
-        }
-        for (uint32_t q = 0; q < g->ow; q++, pixel++) {
-            const float *at = gz + (uint64_t)pixel * LANES;
-            const int32_t offset = lists->at[pixel];
-            for (uint32_t left = vm_bits(v_nonzero(v_load(at))); left != 0; left &= left - 1) {
-                const uint32_t j = (uint32_t)__builtin_ctz(left);
-                *next[j]++ = (item){at[j], offset + lists->shift[j]};
-            }
-        }
-    }
+    return e;
+}
+
+static void close_lists(const conv_geom *g, const grad_lists *lists, const list_ends *e) {
     for (uint32_t j = 0; j < LANES; j++) {
-        lists->count[j] = (uint32_t)(next[j] - start[j]);
+        lists->count[j] = (uint32_t)(e->next[j] - e->start[j]);
         if (lists->starts != NULL) {
             lists->starts[j * (g->oh + 1) + g->oh] = lists->count[j];
         }
+    }
+}
+
+/* Notes where row `row` of channel j starts. */
+static void mark_row(const conv_geom *g, const grad_lists *lists, const list_ends *e, uint32_t j,
+                     uint32_t row) {
+    if (lists->starts != NULL) {
+        lists->starts[j * (g->oh + 1) + row] = (uint32_t)(e->next[j] - e->start[j]);
+    }
+}
+
+/* Non-zeros of a dense gz. */
+static void list_pixels(const conv_geom *g, const float *gz, const grad_lists *lists) {
+    list_ends e = open_lists(lists);
+    for (uint32_t r = 0; r < g->oh; r++) {
+        for (uint32_t j = 0; j < LANES; j++) {
+            mark_row(g, lists, &e, j, r);
+        }
+        for (uint32_t q = 0; q < g->ow; q++, gz += LANES) {
+            const int32_t at = (int32_t)r * lists->row_step + (int32_t)q * lists->col_step;
+            for (uint32_t left = vm_bits(v_nonzero(v_load(gz))); left != 0; left &= left - 1) {
+                const uint32_t j = (uint32_t)__builtin_ctz(left);
+                *e.next[j]++ = (item){gz[j], at + lists->shift[j]};
+            }
+        }
+    }
+    close_lists(g, lists, &e);
+}
+
+/* ---- lists straight from the windows of a pool ---------------------------------------------- */
+
+#define WINDOW_COLS 64u
+
+/* One row of windows, channel by channel: gradients and the pixels they went to. */
+typedef struct window_row {
+    float grad[LANES][WINDOW_COLS];
+    int32_t taken[LANES][WINDOW_COLS];
+} window_row;
+
+static void load_windows(const conv_geom *g, const float *gy, const float *y, const uint8_t *index,
+                         window_row *row) {
+    for (uint32_t first = 0; first < g->pow; first += LANES) {
+        vf grad[LANES], taken[LANES];
+        for (uint32_t i = 0; i < LANES; i++) {
+            const uint64_t at = (uint64_t)(first + i) * LANES;
+            const bool real = first + i < g->pow;
+            grad[i] = real ? v_snap(undo_act(g, gy + at, y + at), v_set1(STN_LIM_G)) : v_zero();
+            /* Only moved, never computed with: bits of integers in a float vector. */
+            taken[i] = real ? vi_as_float(vi_load_u8(index + at)) : v_zero();
+        }
+        v_transpose(grad);
+        v_transpose(taken);
+        for (uint32_t j = 0; j < LANES; j++) {
+            v_store(row->grad[j] + first, grad[j]);
+            vi_store(row->taken[j] + first, vf_bits(taken[j]));
+        }
+    }
+}
+
+/* Appends the items of channel j in row dy of a row of windows whose items start at offset `at`. */
+static item *push_row(const conv_geom *g, const grad_lists *lists, const window_row *row,
+                      uint32_t j, uint32_t dy, int32_t at, item *to) {
+    static const int32_t lane[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const int32_t across = (int32_t)g->pool_sw * lists->col_step;
+    const vi ramp = vi_mul(vi_load(lane), vi_set1(across));
+    for (uint32_t first = 0; first < g->pow; first += LANES) {
+        const vf grad = v_load(row->grad[j] + first);
+        const vi taken = vi_load(row->taken[j] + first);
+        const vi dx = vi_sub(taken, vi_set1((int32_t)(dy * g->pool_kw)));
+        const vm here = vi_below(dx, vi_set1((int32_t)g->pool_kw));
+        const vi base = vi_add(ramp, vi_set1(at + (int32_t)first * across));
+        const vi offset = vi_add(base, vi_mul(dx, vi_set1(lists->col_step)));
+        to += v_push_pairs(to, grad, offset, vm_and(here, v_nonzero(grad)));
+    }
+    return to;
+}
+
+static void list_windows(const conv_geom *g, const float *gy, const float *y, const uint8_t *index,
+                         const grad_lists *lists) {
+    window_row row;
+    list_ends e = open_lists(lists);
+    for (uint32_t r = 0; r < g->poh; r++) {
+        const uint64_t at = (uint64_t)r * g->pow * LANES;
+        const uint32_t top = r * g->pool_sh, next = r + 1 < g->poh ? top + g->pool_sh : g->oh;
+        load_windows(g, gy + at, y + at, index + at, &row);
+        for (uint32_t j = 0; j < LANES; j++) {
+            for (uint32_t h = top; h < next; h++) {
+                mark_row(g, lists, &e, j, h);
+                if (h - top < g->pool_kh) {
+                    e.next[j] = push_row(g, lists, &row, j, h - top,
+                                         (int32_t)h * lists->row_step + lists->shift[j], e.next[j]);
+                }
+            }
+        }
+    }
+    close_lists(g, lists, &e);
+}
+
+/* PLANE16 without the dense map: a lane's pixels still come in order, row by row. */
+static void plane_windows(const conv_geom *g, const float *gy, const float *y, const uint8_t *index,
+                          float *sum) {
+    vf lane[STN_PLANE_LANES];
+    for (uint32_t j = 0; j < STN_PLANE_LANES; j++) {
+        lane[j] = v_zero();
+    }
+    for (uint32_t i = 0; i < g->poh * g->pool_kh; i++) {
+        const uint32_t r = i / g->pool_kh, dy = i % g->pool_kh;
+        for (uint32_t q = 0; q < g->pow; q++) {
+            const uint64_t at = ((uint64_t)r * g->pow + q) * LANES;
+            const vf grad = v_snap(undo_act(g, gy + at, y + at), v_set1(STN_LIM_G));
+            const vi taken = vi_load_u8(index + at);
+            const uint32_t pixel = (r * g->pool_sh + dy) * g->ow + q * g->pool_sw;
+            for (uint32_t dx = 0; dx < g->pool_kw; dx++) {
+                const vm here = vi_eq(taken, vi_set1((int32_t)(dy * g->pool_kw + dx)));
+                vf *to = &lane[(pixel + dx) % STN_PLANE_LANES];
+                *to = v_add(*to, v_keep(here, grad));
+            }
+        }
+    }
+    v_store(sum, v_fold_rows(lane));
+}
+
+void ISA(grad_list)(const grad_source *s, uint32_t n, uint32_t block, const grad_lists *lists,
+                    float *scratch, float *plane) {
+    const conv_geom *g = s->g;
+    const uint64_t pixels = (uint64_t)g->poh * g->pow;
+    const uint64_t at = ((uint64_t)n * blocks_of(g->o) + block) * pixels * LANES;
+    /* Without an activation y is not read; any valid address will do. */
+    const float *gy = s->gy + at, *y = s->y == NULL ? gy : s->y + at;
+    const uint8_t *index = s->index == NULL ? NULL : s->index + at;
+    if (g->pooled && pool_disjoint(g) && g->pow <= WINDOW_COLS) {
+        list_windows(g, gy, y, index, lists);
+        if (plane != NULL) {
+            plane_windows(g, gy, y, index, plane);
+        }
+        return;
+    }
+    const float *gz = undo_block(g, gy, y, index, scratch);
+    list_pixels(g, gz, lists);
+    if (plane != NULL) {
+        ISA(grad_plane)(gz, g->oh * g->ow, plane);
     }
 }
 
@@ -129,12 +263,7 @@ void ISA(grad_plane)(const float *gz, uint32_t pixels, float *sum) {
         vf *to = &lane[i % STN_PLANE_LANES];
         *to = v_add(*to, v_load(gz + (uint64_t)i * LANES));
     }
-    for (uint32_t s = STN_PLANE_LANES / 2; s > 0; s /= 2) {
-        for (uint32_t j = 0; j < s; j++) {
-            lane[j] = v_add(lane[j], lane[j + s]);
-        }
-    }
-    v_store(sum, lane[0]);
+    v_store(sum, v_fold_rows(lane));
 }
 
 vf ISA(shard_tree)(const float *part, uint64_t stride, uint32_t shards) {

@@ -23,25 +23,26 @@ grad_source ISA(grad_source)(const conv_geom *g, const cpu_call *call);
 /* True if the layouts of gy, y and index are those that this file reads. */
 bool ISA(grad_readable)(const stn_kernel *k, const conv_geom *g);
 
-/* gz of one block of image n: a pointer into gy where nothing is to be undone, otherwise computed
- * into scratch[OH*OW*16]. */
-const float *ISA(grad_block)(const grad_source *s, uint32_t n, uint32_t block, float *scratch);
-
 /* Largest number of non-zeros of one channel of one image. */
 uint32_t ISA(grad_most)(const conv_geom *g);
 
-/* Appends the non-zeros of 16 channels in pixel order: channel j to list + j * most, count[j]
- * grows. at[pixel] + shift[j] is the item's offset. starts (may be NULL) gets count[j] before each
- * of the OH rows and after the last one, [16][OH + 1]. */
+/* Where lists go. The item of pixel (oh, ow) of channel j of a block gets the offset
+ * oh * row_step + ow * col_step + shift[j]. Items are appended in pixel order to list + j * most,
+ * where most >= count[j] + grad_most; count[j] grows. starts (may be NULL) gets count[j] before
+ * each of the OH rows and after the last one, [16][OH + 1]. */
 typedef struct grad_lists {
     item *list;
     uint64_t most;
     uint32_t *count;
-    const int32_t *at;
+    int32_t row_step, col_step;
     int32_t shift[LANES];
     uint32_t *starts;
 } grad_lists;
-void ISA(grad_list)(const conv_geom *g, const float *gz, const grad_lists *lists);
+
+/* Lists the non-zeros of one block of image n. scratch: [OH*OW*16]. plane (may be NULL) gets the
+ * 16 sums over the pixels, PLANE16. */
+void ISA(grad_list)(const grad_source *s, uint32_t n, uint32_t block, const grad_lists *lists,
+                    float *scratch, float *plane);
 
 /* PLANE16 over the pixels, per channel lane. */
 void ISA(grad_plane)(const float *gz, uint32_t pixels, float *sum);
