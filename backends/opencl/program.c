@@ -1,7 +1,7 @@
 /* Programs: each distinct (kernel file, build options) of a device is compiled once.
  *
- * A program's text is num.h, common.cl and the kernel file. Build options are -cl-std=CL1.2 and -D
- * only (contract C0).
+ * A program's text is num.h, common.cl, vec.cl and the kernel file. Build options are -cl-std=CL1.2
+ * and -D only (contract C0).
  */
 #include "ocl.h"
 
@@ -19,13 +19,13 @@ static const ocl_source *find_source(const char *name) {
 }
 
 static int32_t fill_program(ocl_program *p, const char *file, const char *options, stn_err *err) {
-    const char *const names[] = {"num.h", "common.cl", file};
+    const char *const names[] = {"num.h", "common.cl", "vec.cl", file};
     int n = snprintf(p->options, sizeof p->options, "-cl-std=CL1.2 %s", options);
     if (n < 0 || (size_t)n >= sizeof p->options || strlen(file) >= sizeof p->file) {
         return stn_fail(err, STN_E_FAIL, "opencl: build options of %s are too long", file);
     }
     (void)snprintf(p->file, sizeof p->file, "%s", file);
-    for (uint32_t i = 0; i < 3; i++) {
+    for (uint32_t i = 0; i < OCL_MAX_PARTS; i++) {
         const ocl_source *s = find_source(names[i]);
         if (s == NULL) {
             return stn_fail(err, STN_E_FAIL, "opencl: kernel file %s is not built in", names[i]);
@@ -33,7 +33,7 @@ static int32_t fill_program(ocl_program *p, const char *file, const char *option
         p->part[i] = s->text;
         p->part_size[i] = (size_t)s->size;
     }
-    p->parts = 3;
+    p->parts = OCL_MAX_PARTS;
     return STN_OK;
 }
 

@@ -1,7 +1,7 @@
 /* conv + max-pool + activation and its gradients, from the general kernels: the unpooled map lives
  * in workspace, in the layout of the block's output.
  */
-#include "conv.h"
+#include "vec.h"
 
 /* The map between convolution and pool, N x O x CH x CW. */
 static ocl_view between(const ocl_view *x, const ocl_view *y, const stn_tensor *w,
@@ -24,6 +24,10 @@ static ocl_view place(stn_kernel *k, ocl_view m) {
     return m;
 }
 
+static bool halving(const stn_pool_params *p) {
+    return p->kh == 2 && p->kw == 2 && p->stride_h == 2 && p->stride_w == 2;
+}
+
 static bool forward(stn_kernel *k, const stn_conv_block_params *p) {
     ocl_view x = ocl_view_of(&k->in[0], A_IN(0)), y = ocl_view_of(&k->out[0], A_OUT(0));
     ocl_view index = ocl_view_of(&k->out[1], A_OUT8(1));
@@ -37,8 +41,15 @@ static bool forward(stn_kernel *k, const stn_conv_block_params *p) {
         ocl_emit_conv(k, &g, x, A_IN(1), b, y, p->act != 0, p->slope);
         return true;
     }
-    m = place(k, m);
     ocl_geometry g = ocl_geometry_of(&x, &m, &k->in[1], &p->conv);
+    if (halving(&p->pool)) {
+        vec_conv_job job = {g,     x,     y,           vec_pad_of(&g), A_IN(1), b,
+                            false, false, p->act != 0, p->slope,       &index};
+        if (vec_conv(k, &job)) {
+            return true;
+        }
+    }
+    m = place(k, m);
     ocl_emit_conv(k, &g, x, A_IN(1), b, m, false, 0.0f);
     ocl_emit_maxpool(k, m, y, index, &p->pool, p->act != 0, p->slope);
     return true;

@@ -1,5 +1,5 @@
 /* Convolution, its gradients and the bias gradient: launches of the general kernels. */
-#include "conv.h"
+#include "vec.h"
 
 ocl_geometry ocl_geometry_of(const ocl_view *x, const ocl_view *y, const stn_tensor *w,
                              const stn_conv_params *p) {
@@ -8,12 +8,20 @@ ocl_geometry ocl_geometry_of(const ocl_view *x, const ocl_view *y, const stn_ten
     return g;
 }
 
+vec_pad vec_pad_of(const ocl_geometry *g) {
+    return (vec_pad){g->h + 2u * g->ph, g->w + 2u * g->pw, g->ph, g->pw, 1, 1};
+}
+
 #define GEOMETRY(g)                                                                                \
     A_U((g).c), A_U((g).h), A_U((g).w), A_U((g).o), A_U((g).kh), A_U((g).kw), A_U((g).oh),         \
         A_U((g).ow), A_U((g).sh), A_U((g).sw), A_U((g).ph), A_U((g).pw)
 
 void ocl_emit_conv(stn_kernel *k, const ocl_geometry *g, ocl_view x, ocl_arg w, ocl_arg b,
                    ocl_view y, bool act, float slope) {
+    vec_conv_job job = {*g, x, y, vec_pad_of(g), w, b, false, false, act, slope, NULL};
+    if (vec_conv(k, &job)) {
+        return;
+    }
     uint64_t row = ocl_row(&y);
     ocl_range range = ocl_items(row, true);
     OCL_EMIT(k, "conv.cl", "", "conv", &range, x.ref, w, b, y.ref, A_U(x.layout), A_U(y.layout),
@@ -23,6 +31,20 @@ void ocl_emit_conv(stn_kernel *k, const ocl_geometry *g, ocl_view x, ocl_arg w, 
 
 void ocl_emit_conv_grad_x(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w,
                           ocl_view gx) {
+    /* The dilated, padded gradient convolved with the turned weights (C5). */
+    if (g->kh > g->ph && g->kw > g->pw) {
+        ocl_geometry t = {g->o, 0, 0, g->c, g->kh, g->kw, g->h, g->w, 1, 1, 0, 0};
+        vec_pad pad = {g->h + g->kh - 1u,
+                       g->w + g->kw - 1u,
+                       g->kh - 1u - g->ph,
+                       g->kw - 1u - g->pw,
+                       g->sh,
+                       g->sw};
+        vec_conv_job job = {t, gy, gx, pad, w, A_NONE, true, true, false, 0.0f, NULL};
+        if (vec_conv(k, &job)) {
+            return;
+        }
+    }
     uint64_t row = ocl_row(&gx);
     ocl_range range = ocl_items(row, true);
     OCL_EMIT(k, "conv.cl", "", "conv_grad_x", &range, gy.ref, w, gx.ref, A_U(gy.layout),

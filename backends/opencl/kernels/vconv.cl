@@ -1,0 +1,191 @@
+/* Convolution for CPU devices: one work-item computes rows of tiles, lanes are 16 output channels.
+ *
+ * x[N][V_C][V_H*V_W] with V_XS floats from pixel to pixel (16: NC16, 1: NCHW), without padding (a
+ * copy holds it); w packed [og][V_C][V_KH*V_KW][V_NV][16]; y NC16. A tile is 16/V_NV output pixels
+ * by V_NV vectors of 16 channels: 16 accumulators named one by one, V_TW pixels wide, or (V_TW = 0)
+ * consecutive pixels in row-major order. V_POOL: a 2x2 max-pool of stride 2 follows in registers,
+ * after bias and snap. V_LIMIT: class of the result.
+ */
+#define NP (16 / V_NV)
+#define TAPS (V_KH * V_KW)
+#define OB ((V_O + 15) / 16)
+#define OP (V_OH * V_OW)
+#if V_XS == 16
+#define X_IMAGE (((V_C + 15) / 16) * V_H * V_W * 16)
+#define X_CHANNEL(c) (((c) / 16) * V_H * V_W * 16 + (c) % 16)
+#else
+#define X_IMAGE (V_C * V_H * V_W)
+#define X_CHANNEL(c) ((c)*V_H * V_W)
+#endif
+
+#define REP8(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)
+#if V_NV == 2
+#define REP(M) REP8(M)
+#else
+#define REP(M) REP8(M) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
+#endif
+
+#if V_TW != 0
+#define TH (NP / V_TW)
+#define AT(i) ((((i) / V_TW) * V_SH * V_W + ((i) % V_TW) * V_SW) * V_XS)
+#else
+#define AT(i) at##i
+#endif
+
+#if V_NV == 2
+#define ZERO(i) float16 a##i = (float16)(0.0f), b##i = (float16)(0.0f);
+#define TOTAL(i) float16 t##i = (float16)(0.0f), u##i = (float16)(0.0f);
+#define FOLD(i) t##i = fma(a##i, ones, t##i), u##i = fma(b##i, ones, u##i);
+#define STEP(i)                                                                                    \
+    {                                                                                              \
+        float16 v = (float16)(xk[AT(i) + kw * V_XS]);                                              \
+        a##i = fma(v, w0, a##i), b##i = fma(v, w1, b##i);                                          \
+    }
+#else
+#define ZERO(i) float16 a##i = (float16)(0.0f);
+#define TOTAL(i) float16 t##i = (float16)(0.0f);
+#define FOLD(i) t##i = fma(a##i, ones, t##i);
+#define STEP(i) a##i = fma((float16)(xk[AT(i) + kw * V_XS]), w0, a##i);
+#endif
+
+/* Bias, snap, and +0 in the channels past V_O. */
+static inline float16 finish(float16 v, float16 bias, uint ob, float16 ones) {
+    v = fma(bias, ones, v);
+    v = SNAP16(v, V_LIMIT);
+#if V_O % 16 != 0
+    v = LANES16 < (int16)(V_O - (int)ob * 16) ? v : (float16)(0.0f);
+#endif
+    return v;
+}
+
+/* Totals of position i, vectors 0 and 1. */
+#if V_C > V_CB
+#define FIRST(i) t##i
+#define SECOND(i) u##i
+#else
+#define FIRST(i) a##i
+#define SECOND(i) b##i
+#endif
+
+/* Pool of one window of four positions, first maximum wins, then the activation. */
+#define POOL1(v0, v1, v2, v3, ob, bias, row, col)                                                  \
+    {                                                                                              \
+        float16 m = finish(v0, bias, ob, ones), q = finish(v1, bias, ob, ones);                    \
+        int16 more = q > m, k = more ? (int16)(1) : (int16)(0);                                    \
+        m = more ? q : m;                                                                          \
+        q = finish(v2, bias, ob, ones), more = q > m;                                              \
+        m = more ? q : m, k = more ? (int16)(2) : k;                                               \
+        q = finish(v3, bias, ob, ones), more = q > m;                                              \
+        m = more ? q : m, k = more ? (int16)(3) : k;                                               \
+        m = ACT16(m, V_ACT, slope);                                                                \
+        bad |= BAD16(m);                                                                           \
+        uint o = ((n * OB + (ob)) * V_PH + r0 / 2u + (row)) * V_PW + c0 / 2u + (col);              \
+        vstore16(m, o, y);                                                                         \
+        vstore16(convert_uchar16(k), o, index);                                                    \
+    }
+#if V_NV == 2
+#define POOL(a, b, c, d, row, col)                                                                 \
+    POOL1(FIRST(a), FIRST(b), FIRST(c), FIRST(d), og * 2u, bias0, row, col)                        \
+    POOL1(SECOND(a), SECOND(b), SECOND(c), SECOND(d), og * 2u + 1u, bias1, row, col)
+#else
+#define POOL(a, b, c, d, row, col)                                                                 \
+    POOL1(FIRST(a), FIRST(b), FIRST(c), FIRST(d), og, bias0, row, col)
+#endif
+#if V_TW == 2
+#define POOLS POOL(0, 1, 2, 3, 0, 0) POOL(4, 5, 6, 7, 1, 0)
+#elif V_TW == 8
+#define POOLS                                                                                      \
+    POOL(0, 1, 8, 9, 0, 0) POOL(2, 3, 10, 11, 0, 1) POOL(4, 5, 12, 13, 0, 2)                       \
+    POOL(6, 7, 14, 15, 0, 3)
+#elif V_NV == 2
+#define POOLS POOL(0, 1, 4, 5, 0, 0) POOL(2, 3, 6, 7, 0, 1)
+#else
+#define POOLS                                                                                      \
+    POOL(0, 1, 4, 5, 0, 0) POOL(2, 3, 6, 7, 0, 1) POOL(8, 9, 12, 13, 1, 0)                         \
+    POOL(10, 11, 14, 15, 1, 1)
+#endif
+
+#define PUT1(v, bias, ob, p)                                                                       \
+    {                                                                                              \
+        float16 r = ACT16(finish(v, bias, ob, ones), V_ACT, slope);                                \
+        bad |= BAD16(r);                                                                           \
+        vstore16(r, (n * OB + (ob)) * OP + (p), y);                                                \
+    }
+
+#if V_TW != 0
+#define PIXEL(i) ((r0 + (i) / V_TW) * V_OW + c0 + (i) % V_TW)
+#else
+#define PIXEL(i) p##i
+#endif
+#if V_NV == 2
+#define PUT(i)                                                                                     \
+    PUT1(FIRST(i), bias0, og * 2u, PIXEL(i))                                                       \
+    PUT1(SECOND(i), bias1, og * 2u + 1u, PIXEL(i))
+#else
+#define PUT(i) PUT1(FIRST(i), bias0, og, PIXEL(i))
+#endif
+#define WHERE(i)                                                                                   \
+    uint p##i = min(base + i##u, (uint)(OP - 1));                                                  \
+    int at##i = (int)((p##i / V_OW * V_SH * V_W + p##i % V_OW * V_SW) * V_XS);
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+vconv(RD(x), RD(wp), RD(bias), WR(y), WR8(index), uint has_bias, float slope, uint images, FLAGS) {
+    GO(x), GO(wp), GO(bias), GO(y), GO(index);
+    uint strip = (uint)get_global_id(0), n = (uint)get_global_id(1), og = (uint)get_global_id(2);
+    if (n >= images) {
+        return;
+    }
+    float16 ones = (float16)(one), bias0 = (float16)(0.0f);
+    int16 bad = (int16)(0);
+    bias0 = has_bias != 0u ? vload16(og * V_NV, bias) : bias0;
+#if V_NV == 2
+    float16 bias1 = has_bias != 0u ? vload16(og * 2u + 1u, bias) : bias0;
+#endif
+    __global const float *xn = x + n * X_IMAGE;
+#if V_TW != 0
+    uint r0 = min(strip * TH, (uint)(V_UH - TH));
+    for (uint tile = 0u; tile < (V_UW + V_TW - 1) / V_TW; tile++) {
+        uint c0 = min(tile * V_TW, (uint)(V_UW - V_TW));
+        __global const float *xt = xn + (r0 * V_SH * V_W + c0 * V_SW) * V_XS;
+#else
+    for (uint base = 0u; base < OP; base += NP) {
+        __global const float *xt = xn;
+        REP(WHERE)
+#endif
+        __global const float16 *w = (__global const float16 *)wp + og * V_C * TAPS * V_NV;
+#if V_C > V_CB
+        REP(TOTAL)
+        for (uint g = 0u; g < V_C; g += V_CB) {
+            REP(ZERO)
+            for (uint c = g; c < min(g + V_CB, (uint)V_C); c++) {
+#else
+        REP(ZERO)
+        {
+            for (uint c = 0u; c < V_C; c++) {
+#endif
+                __global const float *xk = xt + X_CHANNEL(c);
+                for (uint kh = 0u; kh < V_KH; kh++, xk += V_W * V_XS) {
+#pragma unroll
+                    for (uint kw = 0u; kw < V_KW; kw++, w += V_NV) {
+                        float16 w0 = w[0];
+#if V_NV == 2
+                        float16 w1 = w[1];
+#endif
+                        REP(STEP)
+                    }
+                }
+            }
+#if V_C > V_CB
+            REP(FOLD)
+#endif
+        }
+#if V_POOL
+        POOLS
+#else
+        REP(PUT)
+#endif
+    }
+    if (any(bad)) {
+        raise_flag(flags, flags_off, node, step1);
+    }
+}

@@ -1,0 +1,48 @@
+/* Rearrangements for the kernels of CPU devices. */
+
+/* Weights to [og][C][T][lanes]: element (o, c, t) is w[o*so + c*sc + t], or taken backwards. */
+__kernel void pack_w(RD(w), WR(out), uint O, uint C, uint T, uint lanes, uint so, uint sc,
+                     uint flip, uint total) {
+    GO(w), GO(out);
+    uint e = (uint)get_global_id(0);
+    if (e >= total) {
+        return;
+    }
+    uint l = e % lanes, t = e / lanes % T, c = e / (lanes * T) % C, o = e / (lanes * T * C) * lanes + l;
+    out[e] = o < O ? w[o * so + c * sc + (flip != 0u ? T - 1u - t : t)] : 0.0f;
+}
+
+/* Bias to whole vectors. */
+__kernel void pack_b(RD(b), WR(out), uint O, uint total) {
+    GO(b), GO(out);
+    uint e = (uint)get_global_id(0);
+    if (e < total) {
+        out[e] = e < O ? b[e] : 0.0f;
+    }
+}
+
+/* Rows of images with a border of zeros and, for gradients of strided windows, zeros between:
+ * planes of PH rows of PW groups of `step` floats from planes of H x W; source (h, w) lands at
+ * (h*sh + top, w*sw + left). One item per row of the result. */
+__kernel void pad_rows(RD(x), WR(out), uint planes, uint step, uint H, uint W, uint PH, uint PW,
+                       uint top, uint left, uint sh, uint sw) {
+    GO(x), GO(out);
+    uint e = (uint)get_global_id(0);
+    if (e >= planes * PH) {
+        return;
+    }
+    uint q = e / PH, r = e % PH, h = (r - top) / sh;
+    bool live = r >= top && h * sh == r - top && h < H;
+    out = out + e * PW * step;
+    for (uint i = 0u; i < PW * step; i++) {
+        out[i] = 0.0f;
+    }
+    if (live) {
+        x = x + (q * H + h) * W * step;
+        for (uint v = 0u; v < W; v++) {
+            for (uint l = 0u; l < step; l++) {
+                out[(left + v * sw) * step + l] = x[v * step + l];
+            }
+        }
+    }
+}

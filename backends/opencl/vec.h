@@ -1,0 +1,33 @@
+/* Kernels of CPU devices (class cpu-vector): each answers false where it does not apply, and the
+ * caller then takes the general kernel.
+ */
+#ifndef OCL_VEC_H
+#define OCL_VEC_H
+
+#include "conv.h"
+
+/* Where the source stands in a padded plane of h x w: (r*sh + top, c*sw + left). */
+typedef struct vec_pad {
+    uint32_t h, w, top, left, sh, sw;
+} vec_pad;
+
+/* The padding of a forward convolution. */
+vec_pad vec_pad_of(const ocl_geometry *g);
+ocl_view vec_padded(stn_kernel *k, ocl_view x, const vec_pad *p);
+
+/* A convolution; g describes it without padding (after pad): h, w are not used. */
+typedef struct vec_conv_job {
+    ocl_geometry g;
+    ocl_view x, y;
+    vec_pad pad;
+    ocl_arg w, b;
+    bool transposed; /* w is [C][O][KH][KW], taken backwards */
+    bool gradient;   /* class of the result */
+    bool act;
+    float slope;
+    const ocl_view *index; /* not NULL: 2x2 max-pool with stride 2, y is the pooled map */
+} vec_conv_job;
+
+bool vec_conv(stn_kernel *k, const vec_conv_job *job);
+
+#endif
