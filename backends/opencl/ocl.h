@@ -190,6 +190,7 @@ typedef struct ocl_arg {
 #define A_OUT(i) ((ocl_arg){OCL_ARG_OUT, 4, 0, {.u = (i)}})
 #define A_OUT8(i) ((ocl_arg){OCL_ARG_OUT, 1, 0, {.u = (i)}})
 #define A_WS(o) ((ocl_arg){OCL_ARG_WS, 4, 0, {.offset = (o)}})
+#define A_WS8(o) ((ocl_arg){OCL_ARG_WS, 8, 0, {.offset = (o)}})
 #define A_TABLE(i) ((ocl_arg){OCL_ARG_TABLE, 4, 0, {.u = (i)}})
 #define A_NONE ((ocl_arg){OCL_ARG_NONE, 4, 0, {.u = 0}})
 #define A_U(x) ((ocl_arg){OCL_ARG_U32, 4, 0, {.u = (x)}})

@@ -30,4 +30,20 @@ typedef struct vec_conv_job {
 
 bool vec_conv(stn_kernel *k, const vec_conv_job *job);
 
+/* The gradient that flows into a convolution: gy as it is, or behind an activation (act) and a 2x2
+ * max-pool of stride 2 (index) that are undone on the way. */
+typedef struct vec_flow {
+    ocl_view gy, y;
+    const ocl_view *index; /* NULL: no pool */
+    bool act;
+    float slope;
+} vec_flow;
+
+/* Weight gradient [O,C,KH,KW], and the bias gradient unless gb is A_NONE. g is the unpadded
+ * geometry of the forward convolution. */
+bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *flow, ocl_view x, ocl_arg gw,
+                ocl_arg gb, uint32_t shards);
+/* Input gradient from lists of non-zero terms: stride 1 only. */
+bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *flow, ocl_arg w, ocl_view gx);
+
 #endif

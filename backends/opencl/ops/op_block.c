@@ -76,6 +76,53 @@ static bool undo(stn_kernel *k, const stn_conv_block_params *p, ocl_view m, ocl_
     return y.layout == gy.layout;
 }
 
+/* The flow into the convolution; *index is where an index view may live. False: the pool is of a
+ * kind that lists do not know. */
+static bool flow_of(const stn_kernel *k, const stn_conv_block_params *p, ocl_view *index,
+                    vec_flow *f) {
+    *index = ocl_view_of(&k->in[2], A_IN8(2));
+    *f = (vec_flow){ocl_view_of(&k->in[0], A_IN(0)), ocl_view_of(&k->in[1], A_IN(1)),
+                    p->pool.kh != 0 ? index : NULL, p->act != 0, p->slope};
+    return p->pool.kh == 0 || halving(&p->pool);
+}
+
+static bool grad_x(stn_kernel *k, const stn_conv_block_params *p) {
+    ocl_view gy = ocl_view_of(&k->in[0], A_IN(0)), gx = ocl_view_of(&k->out[0], A_OUT(0)), gm;
+    ocl_view m = between(&gx, &gy, &k->in[3], &p->conv), index;
+    vec_flow f;
+    if (!fits(&m)) {
+        return false;
+    }
+    ocl_geometry g = ocl_geometry_of(&gx, &m, &k->in[3], &p->conv);
+    if (flow_of(k, p, &index, &f) && f.index != NULL && vec_grad_x(k, &g, &f, A_IN(3), gx)) {
+        return true;
+    }
+    if (!undo(k, p, m, &gm)) {
+        return false;
+    }
+    ocl_emit_conv_grad_x(k, &g, gm, A_IN(3), gx);
+    return true;
+}
+
+static bool grad_w(stn_kernel *k, const stn_conv_block_params *p) {
+    ocl_view gy = ocl_view_of(&k->in[0], A_IN(0)), x = ocl_view_of(&k->in[3], A_IN(3)), gm;
+    ocl_view m = between(&x, &gy, &k->out[0], &p->conv), index;
+    vec_flow f;
+    if (!ocl_shards_fit(p->conv.shards) || !fits(&m)) {
+        return false;
+    }
+    ocl_geometry g = ocl_geometry_of(&x, &m, &k->out[0], &p->conv);
+    if (flow_of(k, p, &index, &f) && vec_grad_w(k, &g, &f, x, A_OUT(0), A_OUT(1), p->conv.shards)) {
+        return true;
+    }
+    if (!undo(k, p, m, &gm)) {
+        return false;
+    }
+    ocl_emit_conv_grad_w(k, &g, gm, x, A_OUT(0), p->conv.shards);
+    ocl_emit_bias_grad(k, gm, A_OUT(1), p->conv.shards);
+    return true;
+}
+
 bool ocl_op_block(stn_kernel *k) {
     const stn_conv_block_params *p = &k->params.block;
     if (p->conv.stride_h == 0 || p->conv.stride_w == 0 || p->pool.kh * p->pool.kw > 256 ||
@@ -85,24 +132,5 @@ bool ocl_op_block(stn_kernel *k) {
     if (k->op == STN_OP_CONV_BLOCK) {
         return forward(k, p);
     }
-    ocl_view gy = ocl_view_of(&k->in[0], A_IN(0)), gm;
-    if (k->op == STN_OP_CONV_BLOCK_GRAD_X) {
-        ocl_view gx = ocl_view_of(&k->out[0], A_OUT(0));
-        ocl_view m = between(&gx, &gy, &k->in[3], &p->conv);
-        if (!fits(&m) || !undo(k, p, m, &gm)) {
-            return false;
-        }
-        ocl_geometry g = ocl_geometry_of(&gx, &gm, &k->in[3], &p->conv);
-        ocl_emit_conv_grad_x(k, &g, gm, A_IN(3), gx);
-        return true;
-    }
-    ocl_view x = ocl_view_of(&k->in[3], A_IN(3));
-    ocl_view m = between(&x, &gy, &k->out[0], &p->conv);
-    if (!ocl_shards_fit(p->conv.shards) || !fits(&m) || !undo(k, p, m, &gm)) {
-        return false;
-    }
-    ocl_geometry g = ocl_geometry_of(&x, &gm, &k->out[0], &p->conv);
-    ocl_emit_conv_grad_w(k, &g, gm, x, A_OUT(0), p->conv.shards);
-    ocl_emit_bias_grad(k, gm, A_OUT(1), p->conv.shards);
-    return true;
+    return k->op == STN_OP_CONV_BLOCK_GRAD_X ? grad_x(k, p) : grad_w(k, p);
 }

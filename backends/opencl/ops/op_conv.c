@@ -53,6 +53,10 @@ void ocl_emit_conv_grad_x(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl
 
 void ocl_emit_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view x, ocl_arg gw,
                           uint32_t shards) {
+    vec_flow flow = {gy, gy, NULL, false, 0.0f};
+    if (vec_grad_w(k, g, &flow, x, gw, A_NONE, shards)) {
+        return;
+    }
     uint64_t n = (uint64_t)g->o * g->c * g->kh * g->kw;
     uint32_t length = (x.n + shards - 1u) / shards;
     uint64_t part = ocl_ws(k, n * shards * 4u);

@@ -1,0 +1,178 @@
+/* Lists of the non-zero terms of a block's gradient, for CPU devices: the block's activation and
+ * 2x2 max-pool of stride 2 (V_POOL) or its activation alone are undone on the way.
+ *
+ * gy, y, index are NC16 [N][O/16][V_PH*V_PW][16]; an entry is (bits of g, offset), in row-major
+ * order of the pixels (oh, ow) of the convolution's output. Leaving zeros out changes no bit (C4).
+ */
+#define OB ((V_O + 15) / 16)
+
+typedef struct {
+    __global const float *gy, *y;
+    __global const uchar *index;
+} map_t;
+
+/* Value of pooled pixel p after activation, and its place k (2*dy + dx) in the window. */
+static inline float term(map_t m, uint p, float slope, __private uint *k) {
+    float g = m.gy[p * 16u];
+#if V_ACT
+    g = act_bwd(g, m.y[p * 16u], slope);
+#endif
+#if V_POOL
+    *k = m.index[p * 16u];
+#else
+    *k = 0u;
+#endif
+    return stn_snap_g(g);
+}
+
+#define NONZERO(g) ((as_uint(g) << 1) != 0u ? 1u : 0u)
+
+/* Calls EMIT(g, oh, ow) for every non-zero pixel of a row of windows, upper pixels first. */
+#if V_POOL
+#define WALK_ROW(m, py, EMIT)                                                                      \
+    {                                                                                              \
+        uint late = 0u;                                                                            \
+        for (uint px = 0u; px < V_PW; px++) {                                                      \
+            uint k;                                                                                \
+            float g = term(m, (py)*V_PW + px, slope, &k);                                          \
+            if (NONZERO(g)) {                                                                      \
+                if (k < 2u) {                                                                      \
+                    EMIT(g, 2u * (py), 2u * px + k)                                                \
+                } else {                                                                           \
+                    later[late] = g;                                                               \
+                    later_x[late++] = 2u * px + k - 2u;                                            \
+                }                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+        for (uint i = 0u; i < late; i++) {                                                         \
+            EMIT(later[i], 2u * (py) + 1u, later_x[i])                                             \
+        }                                                                                          \
+    }
+#define LATER                                                                                      \
+    float later[V_PW];                                                                             \
+    uint later_x[V_PW];
+#else
+#define WALK_ROW(m, py, EMIT)                                                                      \
+    for (uint px = 0u; px < V_PW; px++) {                                                          \
+        uint k;                                                                                    \
+        float g = term(m, (py)*V_PW + px, slope, &k);                                              \
+        if (NONZERO(g)) {                                                                          \
+            EMIT(g, (py), px)                                                                      \
+        }                                                                                          \
+    }
+#define LATER
+#endif
+
+#if !V_GRAD_X
+/* For the weight gradient: list (segment, o) with the terms of the images of one chunk; offset of
+ * the input pixel under tap (0, 0). segment = shard * chunks + chunk. */
+__kernel void list_w(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list_off, WRI(length),
+                     float slope, uint rows, uint B, uint chunks, uint G, uint capacity,
+                     uint segments, float one) {
+    GO(gy), GO(y), GO(index), GO(length);
+    uint o = (uint)get_global_id(0), segment = (uint)get_global_id(1);
+    if (o >= V_O || segment >= segments) {
+        return;
+    }
+    uint s = segment / chunks, first = s * B + segment % chunks * G;
+    uint last = min(min(first + G, s * B + B), rows), n = 0u;
+    __global uint2 *out = list + list_off + (segment * V_O + o) * capacity;
+    LATER
+    for (uint image = first; image < last; image++) {
+        uint at = (image * OB + o / 16u) * V_PH * V_PW * 16u + o % 16u;
+        uint base = image * V_XIMAGE;
+        map_t m = {gy + at, y + at, index + at};
+#define EMIT_W(g, oh, ow)                                                                          \
+    out[n++] = (uint2)(as_uint(g), base + ((oh)*V_SH * V_W + (ow)*V_SW) * V_XS);
+        for (uint py = 0u; py < V_PH; py++) {
+            WALK_ROW(m, py, EMIT_W)
+        }
+    }
+    length[segment * V_O + o] = (int)n;
+}
+#endif
+
+/* For the input gradient: list (image, row h) with the terms that reach input row h, o ascending;
+ * offset of the padded weight row (o, kh - h - ph) shifted to column 0. ends[h][chunk]: the entry
+ * after the last of output channels below (chunk+1)*CB. One item per image. */
+#if V_GRAD_X
+#define CHUNKS ((V_O + V_CB - 1) / V_CB)
+__kernel void list_x(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list_off, WRI(ends),
+                     float slope, uint rows, uint capacity, float one) {
+    GO(gy), GO(y), GO(index), GO(ends);
+    uint image = (uint)get_global_id(0);
+    if (image >= rows) {
+        return;
+    }
+    __global uint2 *out = list + list_off + image * V_H * capacity;
+    ends = ends + image * V_H * CHUNKS;
+    uint n[V_H];
+    LATER
+    for (uint h = 0u; h < V_H; h++) {
+        n[h] = 0u;
+    }
+    for (uint o = 0u; o < V_O; o++) {
+        uint at = (image * OB + o / 16u) * V_PH * V_PW * 16u + o % 16u;
+        map_t m = {gy + at, y + at, index + at};
+#define EMIT_X(g, oh, ow)                                                                          \
+    {                                                                                              \
+        int low = (int)(oh)-V_PADH, to = min(low + V_KH, V_H);                                     \
+        uint2 entry = (uint2)(as_uint(g), (uint)((((int)o * V_KH - (int)(oh)) * V_RL +             \
+                                                  V_SHIFT - (int)(ow)) *                            \
+                                                 16));                                             \
+        for (int h = max(low, 0); h < to; h++) {                                                   \
+            out[(uint)h * capacity + n[h]++] = entry;                                              \
+        }                                                                                          \
+    }
+        for (uint py = 0u; py < V_PH; py++) {
+            WALK_ROW(m, py, EMIT_X)
+        }
+        if ((o + 1u) % V_CB == 0u || o + 1u == V_O) {
+            for (uint h = 0u; h < V_H; h++) {
+                ends[h * CHUNKS + o / V_CB] = (int)n[h];
+            }
+        }
+    }
+}
+#endif
+
+/* Bias gradient, PLANE16 of each image and 16 channels: part[n][V_O]. */
+__kernel void bias_planes(RD(gy), RD(y), RD8(index), WR(part), float slope, uint rows, float one) {
+    GO(gy), GO(y), GO(index), GO(part);
+    uint ob = (uint)get_global_id(0), n = (uint)get_global_id(1);
+    if (n >= rows) {
+        return;
+    }
+    float16 ones = (float16)(one), lane[16];
+    for (uint i = 0u; i < 16u; i++) {
+        lane[i] = (float16)(0.0f);
+    }
+    for (uint p = 0u; p < V_PH * V_PW; p++) {
+        uint at = (n * OB + ob) * V_PH * V_PW + p;
+        float16 g = vload16(at, gy);
+#if V_ACT
+        g = act_bwd16(g, vload16(at, y), slope);
+#endif
+        g = SNAP16(g, STN_LIM_G);
+#if V_POOL
+        int16 k = convert_int16(vload16(at, index));
+        uint top = (p / V_PW * 2u) * V_OW + p % V_PW * 2u;
+        for (uint j = 0u; j < 4u; j++) {
+            uint l = (top + j / 2u * V_OW + j % 2u) % 16u;
+            lane[l] = fma(k == (int16)((int)j) ? g : (float16)(0.0f), ones, lane[l]);
+        }
+#else
+        lane[p % 16u] = fma(g, ones, lane[p % 16u]);
+#endif
+    }
+    for (uint s = 8u; s > 0u; s /= 2u) {
+        for (uint j = 0u; j < s; j++) {
+            lane[j] = fma(lane[j + s], ones, lane[j]);
+        }
+    }
+    float each[16];
+    vstore16(lane[0], 0, each);
+    for (uint l = 0u; l < 16u && ob * 16u + l < V_O; l++) {
+        part[n * V_O + ob * 16u + l] = each[l];
+    }
+}

@@ -1,0 +1,150 @@
+/* Gradients of convolutions on CPU devices: lists of the non-zero terms (kernels/vlist.cl), then
+ * register tiles over the lists (kernels/vgrad.cl). After a max-pool at most a quarter of the terms
+ * is left, and the pooled map never has to be spread out.
+ */
+#include "vec.h"
+
+#include <stdio.h>
+
+/* Small blocks of images keep every worker of a CPU busy; large ones reuse the weights in cache. */
+#define GRAD_X_IMAGES 8u
+/* Items aimed at for the weight gradient. */
+#define GRAD_W_ITEMS 32u
+
+static bool flow_fits(const stn_kernel *k, const ocl_geometry *g, const vec_flow *f) {
+    const ocl_view *gy = &f->gy;
+    bool pool = f->index != NULL;
+    return k->device->device_class == OCL_CPU_VECTOR && gy->layout == STN_NC16 &&
+           (!f->act || f->y.layout == STN_NC16) && (!pool || f->index->layout == STN_NC16) &&
+           gy->h == (pool ? g->oh / 2u : g->oh) && gy->w == (pool ? g->ow / 2u : g->ow);
+}
+
+static void list_options(char *text, size_t size, const ocl_geometry *g, const vec_flow *f,
+                         const char *more) {
+    (void)snprintf(text, size, "-DV_O=%u -DV_PH=%u -DV_PW=%u -DV_OW=%u -DV_ACT=%d -DV_POOL=%d %s",
+                   g->o, f->gy.h, f->gy.w, g->ow, f->act, f->index != NULL, more);
+}
+
+#define FLOW(f) (f)->gy.ref, (f)->y.ref, (f)->index != NULL ? (f)->index->ref : A_NONE
+
+static void bias(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, const char *options,
+                 ocl_arg gb, uint32_t shards) {
+    uint32_t blocks = (g->o + 15u) / 16u, n = f->gy.n;
+    uint64_t part = ocl_ws(k, (uint64_t)n * g->o * 4u);
+    ocl_range planes = {{blocks, 1, 1}, 2u, {1, 1, 1}}, channels = ocl_items(g->o, false);
+    OCL_EMIT(k, "vlist.cl", options, "bias_planes", &planes, FLOW(f), A_WS(part), A_F(f->slope),
+             A_ROWS(1), A_F(1.0f));
+    OCL_EMIT(k, "reduce.cl", "", "shard_sum", &channels, A_WS(part), gb, A_U(g->o), A_ROWS(1),
+             A_U((n + shards - 1u) / shards), A_U(shards), A_F(STN_LIM_G), A_FLAGS);
+}
+
+static uint32_t levels_of(uint32_t shards) {
+    uint32_t levels = 0;
+    while ((1u << levels) < shards) {
+        levels++;
+    }
+    return levels;
+}
+
+/* A copy of x in workspace where vector loads may reach past its end. */
+static ocl_view with_slack(stn_kernel *k, ocl_view x, const ocl_geometry *g) {
+    vec_pad pad = vec_pad_of(g);
+    if (x.layout == STN_NCHW && g->ph == 0 && g->pw == 0) {
+        pad.h++; /* one more row forces the copy */
+    }
+    return vec_padded(k, x, &pad);
+}
+
+bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_view x, ocl_arg gw,
+                ocl_arg gb, uint32_t shards) {
+    bool blocked = x.layout == STN_NC16;
+    uint32_t accumulators = blocked ? g->kw : g->kh;
+    if (!flow_fits(k, g, f) || accumulators > 16 || g->kw > 16) {
+        return false;
+    }
+    x = with_slack(k, x, g);
+    uint32_t length = (x.n + shards - 1u) / shards, images = stn_wgrad_chunk(g->oh, g->ow);
+    uint32_t chunks = (length + images - 1u) / images, segments = shards * chunks;
+    uint32_t in_chunk = images < length ? images : length;
+    uint32_t capacity = in_chunk * f->gy.h * f->gy.w;
+    uint64_t entries = (uint64_t)segments * g->o * capacity;
+    uint32_t units = blocked ? ocl_padded(&x) / 16u * g->kh : g->c;
+    uint32_t groups = units >= GRAD_W_ITEMS ? 1u : (GRAD_W_ITEMS + units - 1u) / units;
+    groups = groups > g->o ? g->o : groups;
+    uint32_t group = (g->o + groups - 1u) / groups, levels = levels_of(shards);
+    groups = (g->o + group - 1u) / group;
+    if (entries >= (UINT64_C(1) << 31) || (uint64_t)x.n * ocl_row(&x) >= (UINT64_C(1) << 31)) {
+        return false;
+    }
+    uint64_t list = ocl_ws(k, entries * 8u), lengths = ocl_ws(k, (uint64_t)segments * g->o * 4u);
+    uint64_t stack = ocl_ws(k, (uint64_t)units * groups * (levels + 1u) * group * accumulators * 64u);
+    char more[160], options[320];
+    (void)snprintf(more, sizeof more, "-DV_SH=%u -DV_SW=%u -DV_W=%u -DV_XS=%u -DV_XIMAGE=%u", g->sh,
+                   g->sw, x.w, blocked ? 16u : 1u, (uint32_t)ocl_row(&x));
+    list_options(options, sizeof options, g, f, more);
+    ocl_range range = {{g->o, segments, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vlist.cl", options, "list_w", &range, FLOW(f), A_WS8(list), A_WS(lengths),
+             A_F(f->slope), A_ROWS(1), A_U(length), A_U(chunks), A_U(images), A_U(capacity),
+             A_U(segments), A_F(1.0f));
+    if (gb.kind != OCL_ARG_NONE) {
+        bias(k, g, f, options, gb, shards);
+    }
+    (void)snprintf(options, sizeof options,
+                   "-DV_GRAD_W=1 -DV_GROUP=%u -DV_N=%u -DV_STEP=%u -DV_XS=%u -DV_O=%u -DV_C=%u "
+                   "-DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u",
+                   group, accumulators, blocked ? 16u : x.w, blocked ? 16u : 1u, g->o, g->c, x.h,
+                   x.w, g->kh, g->kw);
+    ocl_range items = {{units, groups, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vgrad.cl", options, "grad_w", &items, x.ref, A_WS8(list), A_WS(lengths),
+             A_WS(stack), gw, A_U(shards), A_U(chunks), A_U(capacity), A_U(levels), A_FLAGS);
+    return true;
+}
+
+/* Zeros left of the taps, columns per tile, and length of a weight row, so that every column of
+ * every tile meets a tap or a zero of this row or of the next one's left margin. */
+typedef struct margins {
+    uint32_t left, tile, length;
+} margins;
+
+static margins margins_of(const ocl_geometry *g) {
+    uint32_t count = (g->w + 15u) / 16u, tile = (g->w + count - 1u) / count;
+    uint32_t left = g->ow - 1u > g->pw ? g->ow - 1u - g->pw : 0;
+    uint32_t reach = tile * count + g->pw + left; /* columns 0 .. reach-1 are read */
+    uint32_t own = left + g->kw, beyond = reach > own ? reach - own : 0;
+    margins m = {left, tile, own + (beyond > left ? beyond - left : 0)};
+    return m;
+}
+
+bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg w, ocl_view gx) {
+    if (!flow_fits(k, g, f) || gx.layout != STN_NC16 || g->sh != 1 || g->sw != 1 || g->h > 64) {
+        return false;
+    }
+    margins m = margins_of(g);
+    uint32_t slices = ocl_padded(&gx) / 16u, chunk = stn_conv_chunk(g->kh, g->kw);
+    uint32_t chunks = (g->o + chunk - 1u) / chunk, capacity = g->o * f->gy.h * f->gy.w;
+    uint64_t rows = (uint64_t)slices * g->o * g->kh + 1u, weights = rows * m.length * 16u;
+    uint64_t entries = (uint64_t)gx.n * g->h * capacity;
+    if (entries >= (UINT64_C(1) << 31) || weights >= (UINT64_C(1) << 31)) {
+        return false;
+    }
+    uint64_t list = ocl_ws(k, entries * 8u), ends = ocl_ws(k, (uint64_t)gx.n * g->h * chunks * 4u);
+    uint64_t packed = ocl_ws(k, weights * 4u + 4096u);
+    char more[160], options[320];
+    (void)snprintf(more, sizeof more,
+                   "-DV_GRAD_X=1 -DV_H=%u -DV_KH=%u -DV_PADH=%u -DV_CB=%u -DV_RL=%u -DV_SHIFT=%u",
+                   g->h, g->kh, g->ph, chunk, m.length, m.left + g->pw);
+    list_options(options, sizeof options, g, f, more);
+    ocl_range images = {{1, 1, 1}, 1u, {1, 1, 1}}, all = ocl_items(weights, false);
+    OCL_EMIT(k, "vlist.cl", options, "list_x", &images, FLOW(f), A_WS8(list), A_WS(ends),
+             A_F(f->slope), A_ROWS(1), A_U(capacity), A_F(1.0f));
+    (void)snprintf(options, sizeof options,
+                   "-DV_GRAD_X=1 -DV_N=%u -DV_O=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u "
+                   "-DV_PADH=%u -DV_PADL=%u -DV_RL=%u -DV_CB=%u",
+                   m.tile, g->o, g->c, g->h, g->w, g->kh, g->kw, g->ph, m.left, m.length, chunk);
+    OCL_EMIT(k, "vgrad.cl", options, "pad_w", &all, w, A_WS(packed), A_U((uint32_t)weights));
+    uint32_t blocks = (gx.n + GRAD_X_IMAGES - 1u) / GRAD_X_IMAGES;
+    ocl_range items = {{blocks, slices, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vgrad.cl", options, "grad_x", &items, A_WS(packed), A_WS8(list), A_WS(ends),
+             gx.ref, A_ROWS(1), A_U(GRAD_X_IMAGES), A_U(capacity), A_FLAGS);
+    return true;
+}
