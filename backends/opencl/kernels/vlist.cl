@@ -11,10 +11,13 @@ typedef struct {
     __global const uchar *index;
 } map_t;
 
-/* Value of pooled pixel p after activation, and its place k (2*dy + dx) in the window. */
+/* Value of pooled pixel p after activation, and its place k (2*dy + dx) in the window. No branches:
+ * half of them would be taken the wrong way. V_ACT: 1 relu, 2 leaky. */
 static inline float term(map_t m, uint p, float slope, __private uint *k) {
     float g = m.gy[p * 16u];
-#if V_ACT
+#if V_ACT == 1
+    g = as_float(as_uint(g) & (POS(m.y[p * 16u]) ? 0xffffffffu : 0u));
+#elif V_ACT == 2
     g = act_bwd(g, m.y[p * 16u], slope);
 #endif
 #if V_POOL
@@ -26,42 +29,6 @@ static inline float term(map_t m, uint p, float slope, __private uint *k) {
 }
 
 #define NONZERO(g) ((as_uint(g) << 1) != 0u ? 1u : 0u)
-
-/* Calls EMIT(g, oh, ow) for every non-zero pixel of a row of windows, upper pixels first. */
-#if V_POOL
-#define WALK_ROW(m, py, EMIT)                                                                      \
-    {                                                                                              \
-        uint late = 0u;                                                                            \
-        for (uint px = 0u; px < V_PW; px++) {                                                      \
-            uint k;                                                                                \
-            float g = term(m, (py)*V_PW + px, slope, &k);                                          \
-            if (NONZERO(g)) {                                                                      \
-                if (k < 2u) {                                                                      \
-                    EMIT(g, 2u * (py), 2u * px + k)                                                \
-                } else {                                                                           \
-                    later[late] = g;                                                               \
-                    later_x[late++] = 2u * px + k - 2u;                                            \
-                }                                                                                  \
-            }                                                                                      \
-        }                                                                                          \
-        for (uint i = 0u; i < late; i++) {                                                         \
-            EMIT(later[i], 2u * (py) + 1u, later_x[i])                                             \
-        }                                                                                          \
-    }
-#define LATER                                                                                      \
-    float later[V_PW];                                                                             \
-    uint later_x[V_PW];
-#else
-#define WALK_ROW(m, py, EMIT)                                                                      \
-    for (uint px = 0u; px < V_PW; px++) {                                                          \
-        uint k;                                                                                    \
-        float g = term(m, (py)*V_PW + px, slope, &k);                                              \
-        if (NONZERO(g)) {                                                                          \
-            EMIT(g, (py), px)                                                                      \
-        }                                                                                          \
-    }
-#define LATER
-#endif
 
 #if !V_GRAD_X
 /* For the weight gradient: list (segment, o) with the terms of the images of one chunk; offset of
@@ -77,15 +44,29 @@ __kernel void list_w(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list
     uint s = segment / chunks, first = s * B + segment % chunks * G;
     uint last = min(min(first + G, s * B + B), rows), n = 0u;
     __global uint2 *out = list + list_off + (segment * V_O + o) * capacity;
-    LATER
+#if V_POOL
+    uint2 lower[V_PW + 1];
+#endif
     for (uint image = first; image < last; image++) {
         uint at = (image * OB + o / 16u) * V_PH * V_PW * 16u + o % 16u;
         uint base = image * V_XIMAGE;
         map_t m = {gy + at, y + at, index + at};
-#define EMIT_W(g, oh, ow)                                                                          \
-    out[n++] = (uint2)(as_uint(g), base + ((oh)*V_SH * V_W + (ow)*V_SW) * V_XS);
         for (uint py = 0u; py < V_PH; py++) {
-            WALK_ROW(m, py, EMIT_W)
+            uint late = 0u, k, row = base + py * (V_POOL + 1) * V_SH * V_W * V_XS;
+            for (uint px = 0u; px < V_PW; px++) {
+                float g = term(m, py * V_PW + px, slope, &k);
+                uint right = px * (V_POOL + 1) + (k & 1u), down = k >> 1;
+                uint2 e = (uint2)(as_uint(g), row + (down * V_SH * V_W + right * V_SW) * V_XS);
+                out[n] = e;
+                n += NONZERO(g) & (down ^ 1u);
+#if V_POOL
+                lower[late] = e;
+                late += NONZERO(g) & down;
+            }
+            for (uint i = 0u; i < late; i++) {
+                out[n++] = lower[i];
+#endif
+            }
         }
     }
     length[segment * V_O + o] = (int)n;
@@ -107,25 +88,35 @@ __kernel void list_x(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list
     __global uint2 *out = list + list_off + image * V_H * capacity;
     ends = ends + image * V_H * CHUNKS;
     uint n[V_H];
-    LATER
+    uint2 item[2 * V_PW + 2]; /* x: bits, y: column; upper row from 0, lower row from V_PW + 1 */
     for (uint h = 0u; h < V_H; h++) {
         n[h] = 0u;
     }
     for (uint o = 0u; o < V_O; o++) {
         uint at = (image * OB + o / 16u) * V_PH * V_PW * 16u + o % 16u;
         map_t m = {gy + at, y + at, index + at};
-#define EMIT_X(g, oh, ow)                                                                          \
-    {                                                                                              \
-        int low = (int)(oh)-V_PADH, to = min(low + V_KH, V_H);                                     \
-        uint2 entry = (uint2)(as_uint(g), (uint)((((int)o * V_KH - (int)(oh)) * V_RL +             \
-                                                  V_SHIFT - (int)(ow)) *                            \
-                                                 16));                                             \
-        for (int h = max(low, 0); h < to; h++) {                                                   \
-            out[(uint)h * capacity + n[h]++] = entry;                                              \
-        }                                                                                          \
-    }
         for (uint py = 0u; py < V_PH; py++) {
-            WALK_ROW(m, py, EMIT_X)
+            uint used[2] = {0u, 0u}, k;
+            for (uint px = 0u; px < V_PW; px++) {
+                float g = term(m, py * V_PW + px, slope, &k);
+                uint2 e = (uint2)(as_uint(g), px * (V_POOL + 1) + (k & 1u));
+                item[used[0]] = e;
+                item[V_PW + 1 + used[1]] = e;
+                used[0] += NONZERO(g) & (k < 2u ? 1u : 0u);
+                used[1] += NONZERO(g) & (k >> 1);
+            }
+            for (uint down = 0u; down <= V_POOL; down++) {
+                int oh = (int)(py * (V_POOL + 1) + down), low = max(oh - V_PADH, 0);
+                int to = min(oh - V_PADH + V_KH, V_H);
+                int row = ((int)o * V_KH - oh) * V_RL + V_SHIFT;
+                for (uint i = 0u; i < used[down]; i++) {
+                    uint2 e = item[down * (V_PW + 1) + i];
+                    e.y = (uint)((row - (int)e.y) * 16);
+                    for (int h = low; h < to; h++) {
+                        out[(uint)h * capacity + n[h]++] = e;
+                    }
+                }
+            }
         }
         if ((o + 1u) % V_CB == 0u || o + 1u == V_O) {
             for (uint h = 0u; h < V_H; h++) {

@@ -22,7 +22,8 @@ static bool flow_fits(const stn_kernel *k, const ocl_geometry *g, const vec_flow
 static void list_options(char *text, size_t size, const ocl_geometry *g, const vec_flow *f,
                          const char *more) {
     (void)snprintf(text, size, "-DV_O=%u -DV_PH=%u -DV_PW=%u -DV_OW=%u -DV_ACT=%d -DV_POOL=%d %s",
-                   g->o, f->gy.h, f->gy.w, g->ow, f->act, f->index != NULL, more);
+                   g->o, f->gy.h, f->gy.w, g->ow, f->act ? (f->slope == 0.0f ? 1 : 2) : 0,
+                   f->index != NULL, more);
 }
 
 #define FLOW(f) (f)->gy.ref, (f)->y.ref, (f)->index != NULL ? (f)->index->ref : A_NONE
@@ -66,7 +67,7 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
     uint32_t length = (x.n + shards - 1u) / shards, images = stn_wgrad_chunk(g->oh, g->ow);
     uint32_t chunks = (length + images - 1u) / images, segments = shards * chunks;
     uint32_t in_chunk = images < length ? images : length;
-    uint32_t capacity = in_chunk * f->gy.h * f->gy.w;
+    uint32_t capacity = in_chunk * f->gy.h * f->gy.w + 1u; /* a slot is written before it is kept */
     uint64_t entries = (uint64_t)segments * g->o * capacity;
     uint32_t units = blocked ? ocl_padded(&x) / 16u * g->kh : g->c;
     uint32_t groups = units >= GRAD_W_ITEMS ? 1u : (GRAD_W_ITEMS + units - 1u) / units;
@@ -77,7 +78,8 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
         return false;
     }
     uint64_t list = ocl_ws(k, entries * 8u), lengths = ocl_ws(k, (uint64_t)segments * g->o * 4u);
-    uint64_t stack = ocl_ws(k, (uint64_t)units * groups * (levels + 1u) * group * accumulators * 64u);
+    uint64_t stack =
+        ocl_ws(k, (uint64_t)units * groups * (levels + 1u) * group * accumulators * 64u);
     char more[160], options[320];
     (void)snprintf(more, sizeof more, "-DV_SH=%u -DV_SW=%u -DV_W=%u -DV_XS=%u -DV_XIMAGE=%u", g->sh,
                    g->sw, x.w, blocked ? 16u : 1u, (uint32_t)ocl_row(&x));
