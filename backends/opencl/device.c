@@ -7,6 +7,7 @@
 
 #define MAX_PLATFORMS 32u
 #define MAX_DEVICES 64u
+#define MIN_WORK 1000000u
 #define CL_DEVICE_UUID_KHR_ 0x106A
 #define CL_DEVICE_PCI_BUS_INFO_KHR_ 0x410F
 
@@ -218,7 +219,7 @@ static const char *option(const stn_options *options, const char *name) {
 
 static int32_t read_options(stn_device *d, const stn_options *options, stn_err *err) {
     const char *kind = option(options, "device-class"), *math = option(options, "math");
-    const char *profile = option(options, "profile");
+    const char *profile = option(options, "profile"), *work = option(options, "min-work");
     if (*kind == '\0' || strcmp(kind, "auto") == 0) {
         d->device_class = d->info.is_cpu ? OCL_CPU_VECTOR : OCL_GPU;
     } else if (strcmp(kind, "cpu-vector") == 0) {
@@ -231,6 +232,11 @@ static int32_t read_options(stn_device *d, const stn_options *options, stn_err *
     }
     if (*math != '\0' && strcmp(math, "exact") != 0 && strcmp(math, "fast") != 0) {
         return stn_fail(err, STN_E_USAGE, "opencl: math is '%.32s', must be exact or fast", math);
+    }
+    char *end = NULL;
+    d->min_work = *work == '\0' ? MIN_WORK : strtoull(work, &end, 10);
+    if (end != NULL && (end == work || *end != '\0' || *work == '-')) {
+        return stn_fail(err, STN_E_USAGE, "opencl: min-work is '%.32s', must be a number", work);
     }
     d->fast_math = strcmp(math, "fast") == 0;
     d->profile = strcmp(profile, "true") == 0 || strcmp(profile, "1") == 0 ||

@@ -81,7 +81,8 @@ struct stn_device {
     cl_context context;
     uint32_t device_class; /* OCL_CPU_VECTOR or OCL_GPU */
     bool fast_math, profile;
-    uint64_t max_group, max_alloc, align;
+    uint64_t max_group, max_alloc;
+    uint64_t min_work;   /* multiply-adds from which a kernel of its own is compiled for a shape */
     cl_mem dummy;        /* stands for missing operands */
     char cache_dir[512]; /* empty: no binary cache */
     stn_device_info info;

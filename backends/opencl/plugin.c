@@ -17,6 +17,8 @@ static const stn_option_info options[] = {
     {"cache-dir", "string", "a directory, or none", "",
      "compiled programs are kept here (default $STN_CACHE_DIR or ~/.cache/stn; never on PoCL, "
      "which has its own)"},
+    {"min-work", "int", "0..", "1000000",
+     "multiply-adds from which a convolution gets a kernel compiled for its shape"},
     {"profile", "bool", "", "false", "measure the time of every operator on the device"},
 };
 

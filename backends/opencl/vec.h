@@ -6,6 +6,10 @@
 
 #include "conv.h"
 
+/* True on CPU devices for convolutions of `images` that are worth a kernel compiled for their
+ * shape. */
+bool vec_wanted(const stn_kernel *k, const ocl_geometry *g, uint32_t images);
+
 /* Where the source stands in a padded plane of h x w: (r*sh + top, c*sw + left). */
 typedef struct vec_pad {
     uint32_t h, w, top, left, sh, sw;

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "optest.h"
 
@@ -29,10 +30,28 @@ static bool required(const optest_case *c) {
     return c->layout == OPTEST_NCHW;
 }
 
-/* Runs all cases; an unsupported one may only be in a private layout. */
-static void all_cases(const char *device_class) {
+/* Every shape of a vector kernel is a compilation: one shape in `stride` is taken, cases that
+ * differ in data only stay together. */
+static bool sampled(const optest_case *c, uint32_t stride) {
+    uint32_t hash = 2166136261u;
+    const char *end = strrchr(c->name, ' ');
+    for (const char *p = c->name; *p != '\0' && p != end; p++) {
+        hash = (hash ^ (unsigned char)*p) * 16777619u;
+    }
+    return (hash >> 8) % stride == 0;
+}
+
+static bool convolves(uint32_t op) {
+    return (op >= STN_OP_CONV && op <= STN_OP_LINEAR_GRAD_W) || op >= STN_OP_CONV_BLOCK;
+}
+
+/* Runs all cases; an unsupported one may only be in a private layout. vectors: 0 = all cases with
+ * the general kernels where the work is small, n = one shape in n of the convolutions, all with
+ * kernels compiled for the shape. */
+static void all_cases(const char *device_class, uint32_t vectors) {
     const char *const ref_options[] = {"cpu-kernels", "ref", "threads", "2", NULL};
-    const char *const ocl_options[] = {"device-class", device_class, NULL};
+    const char *const ocl_options[] = {"device-class", device_class, "min-work",
+                                       vectors != 0 ? "0" : "1000000", NULL};
     optest_dev ref = open_backend("cpu", ref_options), ocl = open_backend("opencl", ocl_options);
     const char *tiny = getenv("STN_TEST_TINY");
     optest_filter filter = {.tiny = tiny != NULL && *tiny == '1'};
@@ -41,6 +60,9 @@ static void all_cases(const char *device_class) {
          c = optest_next(c, &filter)) {
         optest_result a, b;
         stn_err err = {0};
+        if (vectors != 0 && (!convolves(c->op) || !sampled(c, vectors))) {
+            continue;
+        }
         char text[256];
         int32_t status = optest_run(&ocl, c, &b, &err);
         if (status == STN_E_UNSUPPORTED && !required(c)) {
@@ -70,9 +92,15 @@ static void all_cases(const char *device_class) {
 }
 
 Test(opencl, cpu_vector, .timeout = 1800) {
-    all_cases("cpu-vector");
+    all_cases("cpu-vector", 0);
 }
 
 Test(opencl, gpu, .timeout = 1800) {
-    all_cases("gpu");
+    all_cases("gpu", 0);
+}
+
+/* STN_TEST_ALL=1: every shape (many minutes of compiling). */
+Test(opencl, vector_kernels, .timeout = 7200) {
+    const char *all = getenv("STN_TEST_ALL");
+    all_cases("cpu-vector", all != NULL && *all == '1' ? 1 : 16);
 }

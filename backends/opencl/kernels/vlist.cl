@@ -138,23 +138,27 @@ __kernel void bias_planes(RD(gy), RD(y), RD8(index), WR(part), float slope, uint
     for (uint i = 0u; i < 16u; i++) {
         lane[i] = (float16)(0.0f);
     }
-    for (uint p = 0u; p < V_PH * V_PW; p++) {
-        uint at = (n * OB + ob) * V_PH * V_PW + p;
-        float16 g = vload16(at, gy);
+    /* Pixels of the convolution's output row by row: the order within a lane counts. */
+    for (uint oh = 0u; oh < V_PH * (V_POOL + 1); oh++) {
+        for (uint px = 0u; px < V_PW; px++) {
+            uint at = (n * OB + ob) * V_PH * V_PW + oh / (V_POOL + 1) * V_PW + px;
+            uint first = oh * V_OW + px * (V_POOL + 1);
+            float16 g = vload16(at, gy);
 #if V_ACT
-        g = act_bwd16(g, vload16(at, y), slope);
+            g = act_bwd16(g, vload16(at, y), slope);
 #endif
-        g = SNAP16(g, STN_LIM_G);
+            g = SNAP16(g, STN_LIM_G);
 #if V_POOL
-        int16 k = convert_int16(vload16(at, index));
-        uint top = (p / V_PW * 2u) * V_OW + p % V_PW * 2u;
-        for (uint j = 0u; j < 4u; j++) {
-            uint l = (top + j / 2u * V_OW + j % 2u) % 16u;
-            lane[l] = fma(k == (int16)((int)j) ? g : (float16)(0.0f), ones, lane[l]);
-        }
+            int16 k = convert_int16(vload16(at, index));
+            for (uint dx = 0u; dx < 2u; dx++) {
+                uint l = (first + dx) % 16u;
+                int here = (int)(oh % 2u * 2u + dx);
+                lane[l] = fma(k == (int16)(here) ? g : (float16)(0.0f), ones, lane[l]);
+            }
 #else
-        lane[p % 16u] = fma(g, ones, lane[p % 16u]);
+            lane[first % 16u] = fma(g, ones, lane[first % 16u]);
 #endif
+        }
     }
     for (uint s = 8u; s > 0u; s /= 2u) {
         for (uint j = 0u; j < s; j++) {

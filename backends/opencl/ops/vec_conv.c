@@ -6,6 +6,11 @@
 
 #include <stdio.h>
 
+bool vec_wanted(const stn_kernel *k, const ocl_geometry *g, uint32_t images) {
+    uint64_t work = (uint64_t)images * g->o * g->c * g->kh * g->kw * g->oh * g->ow;
+    return k->device->device_class == OCL_CPU_VECTOR && work >= k->device->min_work;
+}
+
 /* Shape of a tile: `vectors` x 16 channels by 16 / vectors pixels, `width` wide (0: in a row). */
 typedef struct tile {
     uint32_t vectors, width;
@@ -79,7 +84,7 @@ bool vec_conv(stn_kernel *k, const vec_conv_job *job) {
     const ocl_geometry *g = &job->g;
     bool pool = job->index != NULL;
     uint32_t uh = pool ? job->y.h * 2u : g->oh, uw = pool ? job->y.w * 2u : g->ow;
-    if (k->device->device_class != OCL_CPU_VECTOR || job->y.layout != STN_NC16 || g->kw > 32) {
+    if (!vec_wanted(k, g, job->x.n) || job->y.layout != STN_NC16 || g->kw > 32) {
         return false;
     }
     tile t = choose_tile(g->o, uh, uw, pool);

@@ -14,7 +14,7 @@
 static bool flow_fits(const stn_kernel *k, const ocl_geometry *g, const vec_flow *f) {
     const ocl_view *gy = &f->gy;
     bool pool = f->index != NULL;
-    return k->device->device_class == OCL_CPU_VECTOR && gy->layout == STN_NC16 &&
+    return vec_wanted(k, g, gy->n) && gy->layout == STN_NC16 &&
            (!f->act || f->y.layout == STN_NC16) && (!pool || f->index->layout == STN_NC16) &&
            gy->h == (pool ? g->oh / 2u : g->oh) && gy->w == (pool ? g->ow / 2u : g->ow);
 }
