@@ -512,6 +512,47 @@ Test(net, state_is_sorted_and_can_be_written) {
     stn_net_close(b);
 }
 
+/* Writes `x` everywhere and returns what is read back. */
+static float through_state(stn_net *net, const char *name, float x) {
+    uint32_t index;
+    float data[64];
+    stn_state_info info;
+    cr_assert_eq(stn_net_state_find(net, name, &index), STN_OK, "%s", name);
+    cr_assert_eq(stn_net_state_get(net, index, &info), STN_OK);
+    cr_assert_leq(info.elems, 64);
+    for (uint32_t i = 0; i < info.elems; i++) {
+        data[i] = x;
+    }
+    cr_assert_eq(stn_net_state_write(net, index, data, &err), STN_OK, "%s", err.text);
+    cr_assert_eq(stn_net_state_read(net, index, data, &err), STN_OK, "%s", err.text);
+    return data[info.elems - 1];
+}
+
+Test(net, written_state_is_brought_into_its_class) {
+    stn_net_spec spec = tiny_spec();
+    spec.optimizer = STN_OPT_ADAMW;
+    stn_net *net = open_spec(&spec);
+    static const struct {
+        const char *name;
+        float limit;
+    } classes[] = {{"cls.out.bias", STN_LIM_X},
+                   {"cls.bn1.running_mean", STN_LIM_X},
+                   {"adam_m.cls.out.bias", STN_LIM_G},
+                   {"adam_v.cls.out.bias", STN_LIM_V}};
+    for (uint32_t i = 0; i < 4; i++) {
+        float least = classes[i].limit, below = nextafterf(least, 0.0f);
+        cr_assert_eq(through_state(net, classes[i].name, least), least);
+        cr_assert_eq(through_state(net, classes[i].name, below), 0.0f, "%s", classes[i].name);
+        cr_assert_eq(stn_bits(through_state(net, classes[i].name, -below)), 0);
+    }
+    /* AdamW's decay rate is a scalar of class X. */
+    stn__net_scalars(net, 1, 1e-7); /* times 5e-4 is below 2^-30 */
+    cr_assert_eq(net->scalar[stn__slot(&net->slots, STN__SLOT_DECAY, 0)], 0.0f);
+    stn__net_scalars(net, 1, 1e-3);
+    cr_assert_eq(net->scalar[stn__slot(&net->slots, STN__SLOT_DECAY, 0)], (float)(1e-3 * 5e-4));
+    stn_net_close(net);
+}
+
 /* ---- failures
  * ------------------------------------------------------------------------------------------ */
 

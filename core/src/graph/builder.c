@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include <stn/num.h>
+
 #include "base/mem.h"
 #include "graph/graph.h"
 
@@ -134,6 +136,7 @@ static uint32_t declare(stn_graph *g, uint32_t role, const char *path, const cha
     item->tensor = shape;
     item->init = init;
     item->fan_in = fan_in;
+    item->limit = STN_LIM_X;
     if (role == STN__ROLE_PARAM) {
         item->ordinal = g->store->n_params++;
         item->group = strncmp(name, "loc", 3) == 0 ? 1 : 0;
@@ -150,7 +153,7 @@ static stn_val state(stn_graph *g, uint32_t role, const char *path, const char *
 /* ---- inputs and constants
  * ------------------------------------------------------------------------- */
 
-/* Takes a copy of `n` numbers, repeated `rows` times. */
+/* Takes a copy of `n` numbers in class X, repeated `rows` times. */
 static stn_val add_constant(stn_graph *g, const char *name, const float *data, uint32_t rows,
                             uint32_t n, uint32_t rank) {
     stn_tensor t = rank == 1 ? f32(1, n, 1, 1, 1) : f32(2, rows, n, 1, 1);
@@ -164,8 +167,8 @@ static stn_val add_constant(stn_graph *g, const char *name, const float *data, u
         stn__free(copy);
         return stn__graph_fail(g, STN_E_NOMEM, "out of memory: constant %s", name);
     }
-    for (uint32_t r = 0; r < rows; r++) {
-        memcpy(copy + (uint64_t)r * n, data, n * sizeof *copy);
+    for (uint64_t i = 0; i < (uint64_t)rows * n; i++) {
+        copy[i] = stn_snap_x(data[i % n]);
     }
     g->value[v].index = g->n_constants;
     g->constant[g->n_constants++].data = copy;

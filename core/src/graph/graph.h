@@ -77,6 +77,7 @@ typedef struct stn__item {
     uint32_t init;     /* STN_INIT_*; statistics: ZERO or ONE */
     uint32_t fan_in;   /* parameters with STN_INIT_FAN_IN */
     uint32_t ordinal;  /* parameters: number of the declaration, from 0 */
+    float limit;       /* class of its values: smaller ones are 0 (contract C2) */
     uint32_t group;    /* parameters: 0 base rate, 1 "loc" rate */
     stn_val value[2];  /* value in the training [0] and evaluation [1] graph, or STN_NO_VALUE */
     stn_buf *buf;      /* filled by the net */

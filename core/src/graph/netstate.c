@@ -56,14 +56,27 @@ int32_t stn_net_state_read(stn_net *net, uint32_t index, float *data, stn_err *e
     return net->backend->sync(net->stream, err);
 }
 
+/* Values from outside are brought into their class: see the contract, C2. */
 int32_t stn_net_state_write(stn_net *net, uint32_t index, const float *data, stn_err *err) {
     const stn__item *item = find_item(net, index, err);
     if (item == NULL) {
         return STN_E_NOTFOUND;
     }
-    STN_TRY(net->backend->write(net->stream, (stn_ref){item->buf, 0}, data,
-                                stn_tensor_bytes(&item->tensor), err));
-    return net->backend->sync(net->stream, err);
+    uint64_t n = stn_tensor_elems(&item->tensor);
+    float *copy = stn__calloc(n, sizeof *copy);
+    if (copy == NULL) {
+        return stn__nomem(err, item->name, n * sizeof *copy);
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        copy[i] = stn_snap(data[i], item->limit);
+    }
+    int32_t status =
+        net->backend->write(net->stream, (stn_ref){item->buf, 0}, copy, n * sizeof *copy, err);
+    if (status == STN_OK) {
+        status = net->backend->sync(net->stream, err);
+    }
+    stn__free(copy);
+    return status;
 }
 
 uint64_t stn_net_param_elems(const stn_net *net) {
@@ -84,7 +97,7 @@ static void fan_in_values(const stn__item *item, uint64_t seed, float *data, uin
     for (uint64_t i = 0; i < n; i++) {
         uint32_t word =
             stn_philox((uint32_t)seed, (uint32_t)(seed >> 32), (uint32_t)i, stream, 0, 0);
-        data[i] = fmaf(stn_uniform(word), whole, -half);
+        data[i] = stn_snap_x(fmaf(stn_uniform(word), whole, -half));
     }
 }
 

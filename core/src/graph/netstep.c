@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include <stn/num.h>
+
 #include "base/det_math.h"
 #include "base/mem.h"
 #include "graph/net.h"
@@ -43,8 +45,9 @@ void stn__net_scalars(stn_net *net, uint32_t count, double lr) {
         return;
     }
     for (uint32_t i = 0; i < net->slots.n; i++) {
-        net->scalar[i] =
-            (float)slot_value(net, net->slots.slot[i].kind, net->slots.slot[i].arg, count, lr);
+        uint32_t kind = net->slots.slot[i].kind;
+        float value = (float)slot_value(net, kind, net->slots.slot[i].arg, count, lr);
+        net->scalar[i] = kind == STN__SLOT_DECAY ? stn_snap_x(value) : value;
     }
     net->scalar_count = count;
     net->scalar_lr = lr;

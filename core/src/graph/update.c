@@ -5,6 +5,8 @@
  */
 #include <string.h>
 
+#include <stn/num.h>
+
 #include "graph/graph.h"
 
 /* An in-place node: its outputs are the state values in[1..]. */
@@ -29,8 +31,8 @@ static void running_statistics(stn_graph *g) {
     }
 }
 
-/* The value of a new optimizer tensor "KIND.PARAM", zero at the start. */
-static stn_val optimizer_state(stn_graph *g, const char *kind, uint32_t param) {
+/* The value of a new optimizer tensor "KIND.PARAM" of the given class, zero at the start. */
+static stn_val optimizer_state(stn_graph *g, const char *kind, uint32_t param, float limit) {
     char name[STN__NAME];
     (void)snprintf(name, sizeof name, "%s.%.110s", kind, g->store->item[param].name);
     stn__item *item = stn__store_add(g->store, name);
@@ -40,6 +42,7 @@ static stn_val optimizer_state(stn_graph *g, const char *kind, uint32_t param) {
     item->role = STN__ROLE_OPTIMIZER;
     item->tensor = g->store->item[param].tensor;
     item->init = STN_INIT_ZERO;
+    item->limit = limit;
     return stn__graph_state(g, g->store->n - 1);
 }
 
@@ -62,9 +65,9 @@ static void optimize(stn_graph *g, const stn_net_spec *net, uint32_t param, stn_
         p.opt.nesterov = net->nesterov;
     }
     stn_val in[4] = {grad, g->store->item[param].value[0], STN_NO_VALUE, STN_NO_VALUE};
-    in[2] = optimizer_state(g, adam ? "adam_m" : "velocity", param);
+    in[2] = optimizer_state(g, adam ? "adam_m" : "velocity", param, STN_LIM_G);
     if (adam && !g->failed) {
-        in[3] = optimizer_state(g, "adam_v", param);
+        in[3] = optimizer_state(g, "adam_v", param, STN_LIM_V);
     }
     in_place(g, adam ? STN_OP_ADAM : STN_OP_SGD, &p, in, adam ? 4 : 3, g->store->item[param].name);
 }
