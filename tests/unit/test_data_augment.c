@@ -150,7 +150,7 @@ Test(augment, sampling_equals_the_contract_in_every_version) {
     static uint8_t image[30 * 30];
     static float padded[35 * 35], want[112 * 112], got[2][112 * 112], xt[112], yt[112];
     for (int round = 0; round < 600; round++) {
-        const int *s = sizes[round % COUNT(sizes)];
+        const int *s = sizes[(size_t)round % COUNT(sizes)];
         uint32_t stride = (uint32_t)s[1] + STN__PAD_BOTH;
         stn__sampling job = {padded,         xt, yt, (uint32_t)s[0], (uint32_t)s[1], (uint32_t)s[2],
                              (uint32_t)s[3], {0}};
