@@ -6,7 +6,6 @@
 
 #define TILE_P 6
 #define TILE_V 1
-#define VEC_REGISTERS 8
 
 typedef struct vf {
     __m256 a, b;
@@ -95,9 +94,6 @@ VEC vf v_keep(vm m, vf x) {
 }
 VEC vf v_keep_unless(vm m, vf x) {
     return VEC_BOTH(vf, _mm256_andnot_ps(m.a, x.a), _mm256_andnot_ps(m.b, x.b));
-}
-VEC vm vm_or(vm x, vm y) {
-    return VEC_BOTH(vm, _mm256_or_ps(x.a, y.a), _mm256_or_ps(x.b, y.b));
 }
 VEC vm vm_and(vm x, vm y) {
     return VEC_BOTH(vm, _mm256_and_ps(x.a, y.a), _mm256_and_ps(x.b, y.b));

@@ -7,7 +7,6 @@
 /* Register tile of isa/tile.h: pixels x vectors. */
 #define TILE_P 8
 #define TILE_V 2
-#define VEC_REGISTERS 32
 
 typedef __m512 vf;
 typedef __m512i vi;
@@ -73,9 +72,6 @@ VEC vf v_keep(vm m, vf x) {
 }
 VEC vf v_keep_unless(vm m, vf x) {
     return _mm512_maskz_mov_ps((__mmask16)~m, x);
-}
-VEC vm vm_or(vm a, vm b) {
-    return (vm)(a | b);
 }
 VEC vm vm_and(vm a, vm b) {
     return (vm)(a & b);

@@ -12,7 +12,6 @@
 
 #define TILE_P 4
 #define TILE_V 1
-#define VEC_REGISTERS 6
 
 typedef float vec_f4 __attribute__((vector_size(16)));
 typedef int32_t vec_i4 __attribute__((vector_size(16)));
@@ -66,7 +65,6 @@ VEC vf v_fma(vf x, vf y, vf z) {
 #else
 typedef double vec_d2 __attribute__((vector_size(16)));
 typedef float vec_f2 __attribute__((vector_size(8)));
-/* Low words of two doubles as int32 lanes 0 and 2, high words as lanes 1 and 3. */
 VEC vec_d2 vec_widen(const float *p) {
     return (vec_d2){(double)p[0], (double)p[1]};
 }
@@ -79,6 +77,7 @@ VEC vf v_fma(vf x, vf y, vf z) {
     UNROLL
     for (uint32_t i = 0; i < 16; i += 2) {
         vec_d2 s = vec_widen(a + i) * vec_widen(b + i) + vec_widen(c + i);
+        /* Lanes 0 and 2: low words of the doubles, lanes 1 and 3: high words. */
         vec_i4 word;
         memcpy(&word, &s, sizeof word);
         /* Half-way: the 29 bits that float lacks are 1 followed by zeros. Small: a biased exponent
@@ -142,9 +141,6 @@ VEC vf v_keep(vm m, vf x) {
 }
 VEC vf v_keep_unless(vm m, vf x) {
     VEC_MAP(vf, (vec_f4)(~m.q[i] & (vec_i4)x.q[i]));
-}
-VEC vm vm_or(vm x, vm y) {
-    VEC_MAP(vm, x.q[i] | y.q[i]);
 }
 VEC vm vm_and(vm x, vm y) {
     VEC_MAP(vm, x.q[i] & y.q[i]);

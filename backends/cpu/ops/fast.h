@@ -70,9 +70,4 @@ static inline void flag_seen(const cpu_call *call, vi seen) {
     }
 }
 
-/* Lanes of channel block `block` that hold real channels. */
-static inline vm block_mask(uint32_t channels, uint32_t block) {
-    return vm_first(min_u32(LANES, channels - block * LANES));
-}
-
 #endif
