@@ -145,8 +145,10 @@ STN_NUM stn_u32 stn_philox(stn_u32 key_lo, stn_u32 key_hi, stn_u32 element, stn_
         key_lo += 0x9E3779B9u;
         key_hi += 0xBB67AE85u;
     }
-    stn_u32 word = element & 3u;
-    return word == 0u ? c0 : word == 1u ? c1 : word == 2u ? c2 : c3;
+    /* Two selects by one bit each: a chain over four values becomes a switch, which Oclgrind 21.10
+     * gets wrong. */
+    stn_u32 low = (element & 1u) != 0u ? c1 : c0, high = (element & 1u) != 0u ? c3 : c2;
+    return (element & 2u) != 0u ? high : low;
 }
 
 /* Uniform in [0, 1), a multiple of 2^-24. */
