@@ -16,10 +16,10 @@ typedef struct side {
 } side;
 
 static const side sides[] = {
-    {"cpu", "ref", "2", NULL},           {"cpu", "portable", "2", NULL},
-    {"cpu", "avx2", "1", NULL},          {"cpu", "avx2", "7", NULL},
-    {"cpu", "avx512", "1", NULL},        {"cpu", "avx512", "2", NULL},
-    {"cpu", "avx512", "7", NULL},        {"opencl", NULL, NULL, "cpu-vector"},
+    {"cpu", "ref", "2", NULL},     {"cpu", "portable", "2", NULL},
+    {"cpu", "avx2", "1", NULL},    {"cpu", "avx2", "7", NULL},
+    {"cpu", "avx512", "1", NULL},  {"cpu", "avx512", "2", NULL},
+    {"cpu", "avx512", "7", NULL},  {"opencl", NULL, NULL, "cpu-vector"},
     {"opencl", NULL, NULL, "gpu"},
 };
 
@@ -58,7 +58,7 @@ static stn_dev *open_device(stn_ctx *ctx, const side *s) {
     stn_err err = {0};
     int32_t status = stn_dev_open(ctx, s->backend, NULL, &options, &dev, &err);
     if (status == STN_E_NODEVICE && s->kernels != NULL) {
-        printf("skip: %s not supported by this CPU\n", s->kernels);
+        printf("SKIP %s: not supported by this CPU\n", s->kernels);
         return NULL;
     }
     cr_assert_eq(status, STN_OK, "%s", err.text);
@@ -124,41 +124,36 @@ static void compare_sides(const char *text, uint64_t steps) {
 #define EXAMPLE "dataset = example\nmodel = example_stn\nnetwork = stn\n"
 
 Test(state_hash, example_plugins) {
-    compare_sides(EXAMPLE "batch = 20\nsteps = 5\nlr = 0.05\nmomentum = 0.9\nweight-decay = 0.001\n",
-                  5);
+    compare_sides(
+        EXAMPLE "batch = 20\nsteps = 5\nlr = 0.05\nmomentum = 0.9\nweight-decay = 0.001\n", 5);
 }
 
 Test(state_hash, adam) {
     compare_sides(EXAMPLE "batch = 13\nshards = 4\nsteps = 4\noptimizer = adam\n", 4);
 }
 
-static bool have_mnist(void) {
+static void need_mnist(void) {
     const char *dir = getenv("STN_DATA_DIR");
     if (dir == NULL || dir[0] == '\0') {
-        printf("skip: no data directory with MNIST\n");
-        return false;
+        cr_skip_test("no data directory with MNIST");
     }
-    return true;
 }
 
 #define MNIST "dataset = mnist\nmodel = mnist_stn\nbatch = 32\nmomentum = 0.9\n"
 
 Test(state_hash, mnist_rotate_sl1) {
-    if (have_mnist()) {
-        compare_sides(MNIST "network = sl1\ndataset.distortion = rotate\nsteps = 5\n", 5);
-    }
+    need_mnist();
+    compare_sides(MNIST "network = sl1\ndataset.distortion = rotate\nsteps = 5\n", 5);
 }
 
 Test(state_hash, mnist_rotate_c1) {
-    if (have_mnist()) {
-        compare_sides(MNIST "network = c1\ndataset.distortion = rotate\nsteps = 3\n", 3);
-    }
+    need_mnist();
+    compare_sides(MNIST "network = c1\ndataset.distortion = rotate\nsteps = 3\n", 3);
 }
 
 Test(state_hash, mnist_translate_c0) {
-    if (have_mnist()) {
-        compare_sides(MNIST "network = c0\ndataset.distortion = translate\nsteps = 2\n", 2);
-    }
+    need_mnist();
+    compare_sides(MNIST "network = c0\ndataset.distortion = translate\nsteps = 2\n", 2);
 }
 
 Test(state_hash, resume_on_the_other_backend) {
