@@ -1,6 +1,6 @@
 /* vec.h in plain C, four lanes at a time (GCC vector extensions).
  *
- * Where the target has no fused multiply-add, it is computed in double: the product of two floats
+ * On x86 without a fused multiply-add it is computed in double: the product of two floats
  * is exact there, the sum is rounded once, and rounding that to float is right unless the double
  * lies exactly half-way between two floats or below the normal range; those rare lanes go through
  * fmaf.
@@ -9,6 +9,9 @@
 #define CPU_ISA_VEC_PORTABLE_H
 
 #include <math.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #define TILE_P 4
 #define TILE_V 1
@@ -54,47 +57,51 @@ VEC vf v_load_n(const float *p, uint32_t n) {
 VEC void v_store_n(float *p, vf x, uint32_t n) {
     memcpy(p, &x, n * sizeof *p);
 }
-#if defined(__FP_FAST_FMAF)
-VEC vf v_fma(vf x, vf y, vf z) {
-    vf r;
+#if defined(__SSE2__) && !defined(__FP_FAST_FMAF)
+/* Two products and sums in double, and the doubt of either: word lanes 0 and 2 of `half` (the 29
+ * bits that float lacks are 1 followed by zeros), 1 and 3 of `small` (non-zero below 2^-126). */
+VEC __m128d vec_fma2(__m128 x, __m128 y, __m128 z, __m128i *half, __m128i *small) {
+    const __m128d product = _mm_mul_pd(_mm_cvtps_pd(x), _mm_cvtps_pd(y));
+    const __m128d sum = _mm_add_pd(product, _mm_cvtps_pd(z));
+    const __m128i word = _mm_castpd_si128(sum);
+    const __m128i magnitude = _mm_and_si128(word, _mm_set1_epi32(0x7fffffff));
+    const __m128i lost = _mm_and_si128(word, _mm_set1_epi32(0x1fffffff));
+    const __m128i tiny = _mm_and_si128(_mm_cmpgt_epi32(magnitude, _mm_setzero_si128()),
+                                       _mm_cmplt_epi32(magnitude, _mm_set1_epi32(897 << 20)));
+    *half = _mm_or_si128(*half, _mm_cmpeq_epi32(lost, _mm_set1_epi32(0x10000000)));
+    *small = _mm_or_si128(*small, tiny);
+    return sum;
+}
+/* Every lane by the library: exact, slow, hardly ever needed. */
+static __attribute__((noinline)) void vec_fma_slow(const vf *x, const vf *y, vf *z) {
     for (uint32_t i = 0; i < 16; i++) {
-        r.q[i / 4][i % 4] = fmaf(x.q[i / 4][i % 4], y.q[i / 4][i % 4], z.q[i / 4][i % 4]);
+        z->q[i / 4][i % 4] = fmaf(x->q[i / 4][i % 4], y->q[i / 4][i % 4], z->q[i / 4][i % 4]);
+    }
+}
+VEC vf v_fma(vf x, vf y, vf z) {
+    __m128i half = _mm_setzero_si128(), small = _mm_setzero_si128();
+    vf r;
+    VEC_EACH(i) {
+        const __m128 a = (__m128)x.q[i], b = (__m128)y.q[i], c = (__m128)z.q[i];
+        const __m128d low = vec_fma2(a, b, c, &half, &small);
+        const __m128d high =
+            vec_fma2(_mm_movehl_ps(a, a), _mm_movehl_ps(b, b), _mm_movehl_ps(c, c), &half, &small);
+        r.q[i] = (vec_f4)_mm_movelh_ps(_mm_cvtpd_ps(low), _mm_cvtpd_ps(high));
+    }
+    half = _mm_and_si128(half, _mm_setr_epi32(-1, 0, -1, 0));
+    small = _mm_and_si128(small, _mm_setr_epi32(0, -1, 0, -1));
+    if (_mm_movemask_epi8(_mm_or_si128(half, small)) != 0) {
+        r = z;
+        vec_fma_slow(&x, &y, &r);
     }
     return r;
 }
 #else
-typedef double vec_d2 __attribute__((vector_size(16)));
-typedef float vec_f2 __attribute__((vector_size(8)));
-VEC vec_d2 vec_widen(const float *p) {
-    return (vec_d2){(double)p[0], (double)p[1]};
-}
 VEC vf v_fma(vf x, vf y, vf z) {
-    float a[16], b[16], c[16], r[16];
-    v_store(a, x);
-    v_store(b, y);
-    v_store(c, z);
-    vec_i4 doubt = {0, 0, 0, 0};
-    UNROLL
-    for (uint32_t i = 0; i < 16; i += 2) {
-        vec_d2 s = vec_widen(a + i) * vec_widen(b + i) + vec_widen(c + i);
-        /* Lanes 0 and 2: low words of the doubles, lanes 1 and 3: high words. */
-        vec_i4 word;
-        memcpy(&word, &s, sizeof word);
-        /* Half-way: the 29 bits that float lacks are 1 followed by zeros. Small: a biased exponent
-         * of 1..896, that is a non-zero double below 2^-126. */
-        vec_i4 half = (word & 0x1fffffff) == 0x10000000;
-        vec_i4 small = (word & 0x7fffffff) - 1;
-        small = (small < (896 << 20)) & (small >= (1 << 20) - 1);
-        doubt |= (half & (vec_i4){-1, 0, -1, 0}) | (small & (vec_i4){0, -1, 0, -1});
-        r[i] = (float)s[0];
-        r[i + 1] = (float)s[1];
+    for (uint32_t i = 0; i < 16; i++) {
+        z.q[i / 4][i % 4] = fmaf(x.q[i / 4][i % 4], y.q[i / 4][i % 4], z.q[i / 4][i % 4]);
     }
-    if ((doubt[0] | doubt[1] | doubt[2] | doubt[3]) != 0) {
-        for (uint32_t i = 0; i < 16; i++) {
-            r[i] = fmaf(a[i], b[i], c[i]);
-        }
-    }
-    return v_load(r);
+    return z;
 }
 #endif
 VEC vf v_add(vf x, vf y) {
