@@ -238,6 +238,13 @@ static int32_t read_options(stn_device *d, const stn_options *options, stn_err *
     if (end != NULL && (end == work || *end != '\0' || *work == '-')) {
         return stn_fail(err, STN_E_USAGE, "opencl: min-work is '%.32s', must be a number", work);
     }
+    const char *group = option(options, "max-group");
+    end = NULL;
+    unsigned long most = *group == '\0' ? 0 : strtoul(group, &end, 10);
+    if (most > 4096 || *group == '-' || (end != NULL && (*end != '\0' || end == group))) {
+        return stn_fail(err, STN_E_USAGE, "opencl: max-group is '%.32s', must be 0..4096", group);
+    }
+    d->group_cap = most;
     d->fast_math = strcmp(math, "fast") == 0;
     d->profile = strcmp(profile, "true") == 0 || strcmp(profile, "1") == 0 ||
                  strcmp(profile, "yes") == 0 || strcmp(profile, "on") == 0;

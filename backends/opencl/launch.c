@@ -15,7 +15,7 @@ uint64_t ocl_ws(stn_kernel *k, uint64_t bytes) {
     return offset;
 }
 
-uint32_t ocl_table(stn_kernel *k, const float *data, uint64_t count) {
+uint32_t ocl_table(stn_kernel *k, const void *data, uint64_t count) {
     if (k->query || k->failed) {
         return 0;
     }
@@ -25,15 +25,15 @@ uint32_t ocl_table(stn_kernel *k, const float *data, uint64_t count) {
     }
     cl_int status = CL_SUCCESS;
     /* The runtime copies; CL_MEM_COPY_HOST_PTR takes a pointer to non-const. */
-    float *copy = ocl_host->alloc(count * sizeof *copy, 0);
+    void *copy = ocl_host->alloc(count * 4u, 0);
     if (copy == NULL) {
         k->failed = stn_fail(&k->err, STN_E_NOMEM, "opencl: out of host memory for a table");
         return 0;
     }
-    memcpy(copy, data, (size_t)count * sizeof *copy);
+    memcpy(copy, data, (size_t)count * 4u);
     k->table[k->n_table] =
         cl.clCreateBuffer(k->device->context, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR,
-                          (size_t)count * sizeof *copy, copy, &status);
+                          (size_t)count * 4u, copy, &status);
     ocl_host->free(copy);
     if (status != CL_SUCCESS) {
         k->table[k->n_table] = NULL;
@@ -76,8 +76,8 @@ void ocl_emit_(stn_kernel *k, const char *file, const char *options, const char 
 
 /* --- kernels ---------------------------------------------------------------------------------- */
 
-/* Shrinks the work-group to what this kernel allows on this device. */
-static void fit_group(const stn_device *device, ocl_launch *l) {
+/* Shrinks the work-group to what this kernel allows on this device; false if it must not shrink. */
+static bool fit_group(const stn_device *device, ocl_launch *l) {
     size_t limit = 0;
     if (cl.clGetKernelWorkGroupInfo(l->kernel, device->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof limit,
                                     &limit, NULL) != CL_SUCCESS ||
@@ -87,13 +87,20 @@ static void fit_group(const stn_device *device, ocl_launch *l) {
     if (device->max_group != 0 && device->max_group < limit) {
         limit = (size_t)device->max_group;
     }
+    if (device->group_cap != 0 && device->group_cap < limit) {
+        limit = (size_t)device->group_cap;
+    }
     for (uint32_t d = 0; d < 3; d++) {
         l->range.group[d] = l->range.group[d] == 0 ? 1 : l->range.group[d];
     }
     while ((size_t)l->range.group[0] * l->range.group[1] * l->range.group[2] > limit) {
+        if ((l->range.per_row & OCL_EXACT) != 0) {
+            return false;
+        }
         uint32_t d = l->range.group[2] > 1 ? 2 : l->range.group[1] > 1 ? 1 : 0;
         l->range.group[d] /= 2;
     }
+    return true;
 }
 
 /* Arguments that never change are set once. */
@@ -138,7 +145,10 @@ int32_t ocl_realise(stn_kernel *k, stn_err *err) {
             l->kernel = NULL;
             return ocl_fail(err, STN_E_FAIL, status, l->name);
         }
-        fit_group(k->device, l);
+        if (!fit_group(k->device, l)) {
+            STN_TRY(ocl_op_general(k, err));
+            return ocl_realise(k, err);
+        }
         status = set_constants(l);
         if (status != CL_SUCCESS) {
             return ocl_fail(err, STN_E_FAIL, status, l->name);
@@ -312,10 +322,7 @@ int32_t ocl_op_time(stn_stream *stream, stn_kernel *kernel, uint64_t *ns, stn_er
     return STN_OK;
 }
 
-void ocl_op_free(stn_kernel *kernel) {
-    if (kernel == NULL) {
-        return;
-    }
+void ocl_launches_free(stn_kernel *kernel) {
     for (uint32_t i = 0; i < kernel->n_launch; i++) {
         if (kernel->launch[i]->kernel != NULL) {
             (void)cl.clReleaseKernel(kernel->launch[i]->kernel);
@@ -325,6 +332,15 @@ void ocl_op_free(stn_kernel *kernel) {
     for (uint32_t i = 0; i < kernel->n_table; i++) {
         (void)cl.clReleaseMemObject(kernel->table[i]);
     }
+    kernel->n_launch = 0;
+    kernel->n_table = 0;
+}
+
+void ocl_op_free(stn_kernel *kernel) {
+    if (kernel == NULL) {
+        return;
+    }
+    ocl_launches_free(kernel);
     if (kernel->first != NULL) {
         (void)cl.clReleaseEvent(kernel->first);
     }

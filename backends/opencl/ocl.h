@@ -82,6 +82,7 @@ struct stn_device {
     uint32_t device_class; /* OCL_CPU_VECTOR or OCL_GPU */
     bool fast_math, profile;
     uint64_t max_group, max_alloc;
+    uint64_t group_cap;  /* no larger work-groups, from the options; 0: no cap */
     uint64_t min_work;   /* multiply-adds from which a kernel of its own is compiled for a shape */
     cl_mem dummy;        /* stands for missing operands */
     char cache_dir[512]; /* empty: no binary cache */
@@ -206,7 +207,10 @@ typedef struct ocl_arg {
 #define OCL_MAX_TABLE 3u
 
 /* Work items in each dimension: size[d], times count where per_row has bit d, rounded up to a
- * multiple of group[d] (0: one). Kernels check their bounds. */
+ * multiple of group[d] (0: one). Kernels check their bounds. With OCL_EXACT in per_row groups must
+ * have this very size; where the device cannot have them, the whole operator takes the general
+ * kernels. */
+#define OCL_EXACT 8u
 typedef struct ocl_range {
     uint64_t size[3];
     uint32_t per_row;
@@ -249,6 +253,7 @@ struct stn_kernel {
     stn_tensor in[STN_MAX_IN], out[STN_MAX_OUT];
     uint32_t rows; /* most rows of the batch: dim[0] of the batched operand */
     bool query;
+    bool general; /* no kernels with groups of exact size */
     bool inexact; /* set by a --math fast kernel */
     int32_t failed;
     stn_err err;
@@ -263,8 +268,8 @@ struct stn_kernel {
 
 /* Reserves workspace and returns its byte offset (a multiple of 256). */
 uint64_t ocl_ws(stn_kernel *k, uint64_t bytes);
-/* Uploads a constant table of floats; returns its index. */
-uint32_t ocl_table(stn_kernel *k, const float *data, uint64_t count);
+/* Uploads a constant table of 32-bit words; returns its index. */
+uint32_t ocl_table(stn_kernel *k, const void *data, uint64_t count);
 /* Appends a launch. */
 void ocl_emit_(stn_kernel *k, const char *file, const char *options, const char *name,
                const ocl_range *range, const ocl_arg *args, uint32_t n_args);
@@ -321,5 +326,9 @@ void ocl_op_free(stn_kernel *kernel);
 int32_t ocl_op_time(stn_stream *stream, stn_kernel *kernel, uint64_t *ns, stn_err *err);
 /* Creates the cl_kernels of a launch list, compiling what is not compiled. */
 int32_t ocl_realise(stn_kernel *kernel, stn_err *err);
+/* Releases launches and tables, for ocl_op_general and ocl_op_free. */
+void ocl_launches_free(stn_kernel *kernel);
+/* Builds the launch list anew from general kernels. */
+int32_t ocl_op_general(stn_kernel *kernel, stn_err *err);
 
 #endif

@@ -19,6 +19,8 @@ static const stn_option_info options[] = {
      "which has its own)"},
     {"min-work", "int", "0..", "1000000",
      "multiply-adds from which a convolution gets a kernel compiled for its shape"},
+    {"max-group", "int", "0..4096", "0",
+     "use no work-groups larger than this, to try kernels for weak devices; 0: as the device has"},
     {"profile", "bool", "", "false", "measure the time of every operator on the device"},
 };
 

@@ -47,11 +47,12 @@ static bool convolves(uint32_t op) {
 
 /* Runs all cases; an unsupported one may only be in a private layout. vectors: 0 = all cases with
  * the general kernels where the work is small, n = one shape in n of the convolutions, all with
- * kernels compiled for the shape. */
-static void all_cases(const char *device_class, uint32_t vectors) {
+ * kernels compiled for the shape. max_group: the largest work-group allowed, 0 any. */
+static void all_cases(const char *device_class, uint32_t vectors, const char *max_group) {
     const char *const ref_options[] = {"cpu-kernels", "ref", "threads", "2", NULL};
-    const char *const ocl_options[] = {"device-class", device_class, "min-work",
-                                       vectors != 0 ? "0" : "1000000", NULL};
+    const char *const ocl_options[] = {
+        "device-class", device_class, "min-work", vectors != 0 ? "0" : "1000000",
+        "max-group",    max_group,    NULL};
     optest_dev ref = open_backend("cpu", ref_options), ocl = open_backend("opencl", ocl_options);
     const char *tiny = getenv("STN_TEST_TINY");
     optest_filter filter = {.tiny = tiny != NULL && *tiny == '1'};
@@ -92,15 +93,20 @@ static void all_cases(const char *device_class, uint32_t vectors) {
 }
 
 Test(opencl, cpu_vector, .timeout = 1800) {
-    all_cases("cpu-vector", 0);
+    all_cases("cpu-vector", 0, "0");
 }
 
 Test(opencl, gpu, .timeout = 1800) {
-    all_cases("gpu", 0);
+    all_cases("gpu", 0, "0");
+}
+
+/* A device whose work-groups are too small for the tiles takes the general kernels. */
+Test(opencl, gpu_small_groups, .timeout = 1800) {
+    all_cases("gpu", 0, "64");
 }
 
 /* STN_TEST_ALL=1: every shape (many minutes of compiling). */
 Test(opencl, vector_kernels, .timeout = 7200) {
     const char *all = getenv("STN_TEST_ALL");
-    all_cases("cpu-vector", all != NULL && *all == '1' ? 1 : 16);
+    all_cases("cpu-vector", all != NULL && *all == '1' ? 1 : 16, "0");
 }

@@ -24,6 +24,14 @@ static const struct conv_shape {
     {2, 64, 10, 10, 64, 7, 7, 1, 1, 0, 0, 16, 2, false}, /* MNIST, second layer */
     {1, 3, 20, 20, 48, 5, 5, 1, 1, 2, 2, 16, 1, false},  /* SVHN, first layers */
     {1, 48, 10, 10, 64, 5, 5, 1, 1, 2, 2, 16, 1, false},
+    /* Edges of tiles of 16, 32, 64 and 128 outputs and of slices of 16 terms. */
+    {2, 1, 8, 8, 16, 4, 4, 1, 1, 0, 0, 2, 2, true},     /* 16 terms, 16 rows, 50 columns */
+    {1, 17, 8, 4, 33, 1, 1, 1, 1, 0, 0, 1, 1, true},    /* 17 terms, 33 rows, 32 columns */
+    {5, 16, 16, 8, 32, 1, 1, 1, 1, 0, 0, 4, 5, false},  /* 32 rows, 640 columns */
+    {3, 5, 16, 16, 65, 3, 3, 1, 1, 1, 1, 2, 3, false},  /* 65 rows, 45 terms, 768 columns */
+    {9, 33, 5, 13, 64, 2, 1, 1, 1, 0, 0, 4, 7, false},  /* 64 rows; chunk of 256 channels */
+    {3, 65, 9, 9, 63, 3, 3, 1, 1, 1, 1, 2, 3, false},   /* 585 terms of 63 and 65 rows */
+    {40, 3, 4, 4, 20, 3, 3, 1, 1, 1, 1, 16, 37, false}, /* shards of 3 images in one chunk of 16 */
 };
 
 static uint32_t out_size(uint32_t in, uint32_t window, uint32_t stride, uint32_t pad) {
@@ -103,6 +111,8 @@ static const struct block_shape {
     {{2, 1, 28, 28, 20, 5, 5, 1, 1, 0, 0, 16, 2, false}, 2, 2, 1, 0.0f},
     {{2, 20, 12, 12, 20, 5, 5, 1, 1, 0, 0, 16, 2, false}, 2, 2, 1, 0.0f},
     {{2, 3, 14, 14, 48, 5, 5, 1, 1, 2, 2, 16, 2, false}, 2, 2, 1, 0.0f},
+    {{5, 3, 11, 13, 33, 4, 4, 1, 1, 1, 1, 2, 4, false}, 2, 2, 1, 0.1f}, /* 33 rows, 600 columns */
+    {{3, 20, 9, 9, 65, 2, 2, 2, 2, 0, 0, 2, 3, false}, 2, 2, 1, 0.0f},  /* stride and pool */
 };
 
 static stn_tensor block_y(const struct block_shape *s) {

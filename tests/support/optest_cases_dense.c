@@ -5,13 +5,17 @@ static const struct linear_shape {
     uint32_t n, c, h, w, o, shards, count;
     bool tiny;
 } linears[] = {
-    {1, 1, 1, 1, 1, 1, 1, true},       {3, 7, 1, 1, 3, 16, 3, true},
-    {17, 5, 2, 3, 4, 4, 13, true},     {5, 33, 1, 1, 17, 2, 5, false},
+    {1, 1, 1, 1, 1, 1, 1, true},
+    {3, 7, 1, 1, 3, 16, 3, true},
+    {17, 5, 2, 3, 4, 4, 13, true},
+    {5, 33, 1, 1, 17, 2, 5, false},
     {4, 1030, 1, 1, 65, 16, 4, false}, /* three chunks */
     {2, 3, 1, 1, 520, 16, 2, false},   /* two chunks in the input gradient */
     {3, 64, 2, 2, 10, 16, 3, false},   /* MNIST, after the second pool */
     {6, 32, 1, 1, 6, 16, 5, false},    /* localisation head */
     {33, 19, 3, 3, 31, 16, 31, false},
+    {65, 16, 1, 1, 64, 16, 65, false}, /* tiles of 64, slices of 16 */
+    {129, 7, 5, 5, 33, 16, 127, false},
 };
 
 static void linear(const struct linear_shape *s) {

@@ -191,10 +191,26 @@ int32_t ocl_op_query(stn_device *device, const stn_op_desc *desc, stn_support *s
     bool yes = take_desc(k, device, desc);
     k->query = true;
     yes = yes && find_op(desc->op)(k) && !k->failed;
-    support->level = yes;
     support->exact = !k->inexact;
-    support->workspace = yes ? k->workspace : 0;
+    /* Room for the general kernels too, should the device refuse others when they are compiled. */
+    uint64_t workspace = k->workspace;
+    k->workspace = 0;
+    k->general = true;
+    yes = yes && find_op(desc->op)(k) && !k->failed;
+    support->level = yes;
+    support->workspace = !yes ? 0 : workspace > k->workspace ? workspace : k->workspace;
     ocl_host->free(k);
+    return STN_OK;
+}
+
+int32_t ocl_op_general(stn_kernel *kernel, stn_err *err) {
+    ocl_launches_free(kernel);
+    kernel->general = true;
+    kernel->workspace = 0;
+    if (!find_op(kernel->op)(kernel) || kernel->failed) {
+        return stn_fail(err, STN_E_FAIL, "opencl: operator %u has no kernel for this device",
+                        kernel->op);
+    }
     return STN_OK;
 }
 

@@ -1,6 +1,7 @@
 /* conv + max-pool + activation and its gradients, from the general kernels: the unpooled map lives
  * in workspace, in the layout of the block's output.
  */
+#include "gpu.h"
 #include "vec.h"
 
 /* The map between convolution and pool, N x O x CH x CW. */
@@ -43,6 +44,9 @@ static bool forward(stn_kernel *k, const stn_conv_block_params *p) {
     }
     ocl_geometry g = ocl_geometry_of(&x, &m, &k->in[1], &p->conv);
     if (halving(&p->pool)) {
+        if (gpu_conv(k, &g, x, A_IN(1), b, y, &index, p->act != 0, p->slope)) {
+            return true;
+        }
         vec_conv_job job = {g,     x,     y,           vec_pad_of(&g), A_IN(1), b,
                             false, false, p->act != 0, p->slope,       &index};
         if (vec_conv(k, &job)) {
@@ -94,7 +98,9 @@ static bool grad_x(stn_kernel *k, const stn_conv_block_params *p) {
         return false;
     }
     ocl_geometry g = ocl_geometry_of(&gx, &m, &k->in[3], &p->conv);
-    if (flow_of(k, p, &index, &f) && f.index != NULL && vec_grad_x(k, &g, &f, A_IN(3), gx)) {
+    bool lists = flow_of(k, p, &index, &f);
+    if (gpu_block_grad_x(k, &g, &f, &p->pool, m, A_IN(3), gx) ||
+        (lists && f.index != NULL && vec_grad_x(k, &g, &f, A_IN(3), gx))) {
         return true;
     }
     if (!undo(k, p, m, &gm)) {
@@ -112,7 +118,9 @@ static bool grad_w(stn_kernel *k, const stn_conv_block_params *p) {
         return false;
     }
     ocl_geometry g = ocl_geometry_of(&x, &m, &k->out[0], &p->conv);
-    if (flow_of(k, p, &index, &f) && vec_grad_w(k, &g, &f, x, A_OUT(0), A_OUT(1), p->conv.shards)) {
+    bool lists = flow_of(k, p, &index, &f);
+    if (gpu_block_grad_w(k, &g, &f, &p->pool, m, x, A_OUT(0), A_OUT(1), p->conv.shards) ||
+        (lists && vec_grad_w(k, &g, &f, x, A_OUT(0), A_OUT(1), p->conv.shards))) {
         return true;
     }
     if (!undo(k, p, m, &gm)) {

@@ -1,4 +1,5 @@
 /* Convolution, its gradients and the bias gradient: launches of the general kernels. */
+#include "gpu.h"
 #include "vec.h"
 
 ocl_geometry ocl_geometry_of(const ocl_view *x, const ocl_view *y, const stn_tensor *w,
@@ -18,6 +19,9 @@ vec_pad vec_pad_of(const ocl_geometry *g) {
 
 void ocl_emit_conv(stn_kernel *k, const ocl_geometry *g, ocl_view x, ocl_arg w, ocl_arg b,
                    ocl_view y, bool act, float slope) {
+    if (gpu_conv(k, g, x, w, b, y, NULL, act, slope)) {
+        return;
+    }
     vec_conv_job job = {*g, x, y, vec_pad_of(g), w, b, false, false, act, slope, NULL};
     if (vec_conv(k, &job)) {
         return;
@@ -31,6 +35,9 @@ void ocl_emit_conv(stn_kernel *k, const ocl_geometry *g, ocl_view x, ocl_arg w, 
 
 void ocl_emit_conv_grad_x(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w,
                           ocl_view gx) {
+    if (gpu_conv_grad_x(k, g, gy, w, gx)) {
+        return;
+    }
     /* The dilated, padded gradient convolved with the turned weights (C5). */
     if (g->kh > g->ph && g->kw > g->pw) {
         ocl_geometry t = {g->o, 0, 0, g->c, g->kh, g->kw, g->h, g->w, 1, 1, 0, 0};
@@ -53,6 +60,9 @@ void ocl_emit_conv_grad_x(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl
 
 void ocl_emit_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view x, ocl_arg gw,
                           uint32_t shards) {
+    if (gpu_conv_grad_w(k, g, gy, x, gw, shards)) {
+        return;
+    }
     vec_flow flow = {gy, gy, NULL, false, 0.0f};
     if (vec_grad_w(k, g, &flow, x, gw, A_NONE, shards)) {
         return;
@@ -114,6 +124,9 @@ void ocl_emit_bias_grad(stn_kernel *k, ocl_view gy, ocl_arg gb, uint32_t shards)
 void ocl_emit_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_arg stats,
                           uint32_t slot_inv_n, uint64_t part, ocl_arg out, uint32_t shards,
                           float limit) {
+    if (gpu_channel_sum(k, mode, a, x, stats, slot_inv_n, part, out, shards, limit)) {
+        return;
+    }
     uint32_t length = (a.n + shards - 1u) / shards;
     ocl_range planes = ocl_items(a.c, true), channels = ocl_items(a.c, false);
     OCL_EMIT(k, "reduce.cl", "", "plane_sum", &planes, a.ref, x.ref, stats, A_WS(part),

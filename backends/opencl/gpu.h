@@ -1,0 +1,47 @@
+/* Kernels of the class gpu: tiles in local memory, groups of lanes. Each emitter answers false
+ * where it does not apply (another class, a layout that it does not read, an unusual shape, a
+ * device whose work-groups are too small), and the caller then takes the general kernel.
+ */
+#ifndef OCL_GPU_H
+#define OCL_GPU_H
+
+#include "vec.h"
+
+/* The device is of the class gpu and the operator has not fallen back to the general kernels. */
+bool gpu_on(const stn_kernel *k);
+/* --- matrix products (gpu_tile.c) ------------------------------------------------------------- */
+/* y = act(snap(conv + b)), class X. index not NULL: a 2x2 max-pool of stride 2 follows, y and index
+ * are the pooled maps. */
+bool gpu_conv(stn_kernel *k, const ocl_geometry *g, ocl_view x, ocl_arg w, ocl_arg b, ocl_view y,
+              const ocl_view *index, bool act, float slope);
+bool gpu_conv_grad_x(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_view gx);
+bool gpu_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view x, ocl_arg gw,
+                     uint32_t shards);
+/* Linear layers; x has C*H*W features of NCHW, o outputs. */
+bool gpu_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o);
+bool gpu_linear_grad_x(stn_kernel *k, ocl_arg gy, ocl_arg w, ocl_view gx, uint32_t o);
+bool gpu_linear_grad_w(stn_kernel *k, ocl_arg gy, ocl_view x, ocl_arg gw, uint32_t o,
+                       uint32_t shards);
+
+/* p: the pool, if f->index is not NULL; m: shape and layout of the map between convolution and
+ * pool, of geometry g. */
+bool gpu_block_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
+                      const stn_pool_params *p, ocl_view m, ocl_arg w, ocl_view gx);
+bool gpu_block_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
+                      const stn_pool_params *p, ocl_view m, ocl_view x, ocl_arg gw, ocl_arg gb,
+                      uint32_t shards);
+
+/* --- sums (gpu_sums.c) ------------------------------------------------------------------------ */
+/* As ocl_emit_channel_sum. */
+bool gpu_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_arg stats,
+                     uint32_t slot_inv_n, uint64_t part, ocl_arg out, uint32_t shards, float limit);
+/* PLANE16 sums[N][C] of reduce.cl's modes; only where gpu_on. */
+void gpu_plane_sums(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_arg stats,
+                    uint32_t slot_inv_n, ocl_arg sums);
+/* All operands are NCHW. */
+bool gpu_flow_known(const vec_flow *f);
+/* Writes the gradient m of the map before pool and activation, and its PLANE16 sums [N][C] unless
+ * A_NONE; only where gpu_on and gpu_flow_known. */
+void gpu_undo(stn_kernel *k, const vec_flow *f, const stn_pool_params *p, ocl_view m, ocl_arg sums);
+
+#endif

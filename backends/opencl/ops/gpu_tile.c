@@ -1,0 +1,336 @@
+/* Convolutions and linear layers on the tiles of gpu_tile.cl. A linear layer is a convolution of
+ * maps of one pixel with chunks of its own length.
+ */
+#include "gpu.h"
+
+#include <stdio.h>
+
+/* --- tiles ------------------------------------------------------------------------------------ */
+
+/* Outputs tm x tn, rm x 4 of them an item: always 128 items. */
+typedef struct tile {
+    uint32_t tm, tn, rm;
+} tile;
+
+/* Largest sizes and offsets for which the kernels' index arithmetic was written. */
+#define MAX_SIDE 16384u
+#define MAX_PARTS 65535u
+#define MAX_PARTS_BYTES (UINT64_C(64) << 20)
+
+static uint64_t divide_up(uint64_t a, uint64_t b) {
+    return (a + b - 1u) / b;
+}
+
+static uint64_t tiles_of(tile t, uint64_t m, uint64_t n) {
+    return divide_up(m, t.tm) * divide_up(n, t.tn);
+}
+
+/* The tile for `products` products of m x n outputs: a large one reads each operand less often, a
+ * small one gives a large device enough groups. */
+static tile choose(const stn_device *device, uint64_t m, uint64_t n, uint64_t products) {
+    const tile wide = {32, 128, 8}, square = {64, 64, 8}, small = {16, 32, 1};
+    tile t = m <= 32 ? wide : square;
+    uint64_t units = device->info.compute_units > 0 ? device->info.compute_units : 1;
+    return tiles_of(t, m, n) * products < units ? small : t;
+}
+
+static void name_tile(tile t, char text[64]) {
+    (void)snprintf(text, 64, "-DTM=%u -DTN=%u -DRM=%u", t.tm, t.tn, t.rm);
+}
+
+/* --- tables ----------------------------------------------------------------------------------- */
+
+/* Windows of `channels` planes: offset of channel and window element in the input, window row and
+ * column, offset in the weights. turned: the window backwards, weights [term channel][m]. */
+typedef struct terms {
+    uint32_t channels, kh, kw, plane, width;
+    bool turned;
+    uint32_t weight_step; /* from channel to channel */
+} terms;
+
+static uint32_t table_of(stn_kernel *k, const terms *s) {
+    if (k->query || k->failed) {
+        return 0;
+    }
+    uint32_t window = s->kh * s->kw;
+    uint64_t words = (uint64_t)s->channels * window * 4u;
+    uint32_t *t = ocl_host->alloc(words * sizeof *t, 0);
+    if (t == NULL) {
+        k->failed = stn_fail(&k->err, STN_E_NOMEM, "opencl: out of host memory for a table");
+        return 0;
+    }
+    for (uint32_t c = 0, e = 0; c < s->channels; c++) {
+        for (uint32_t r = 0; r < window; r++, e += 4) {
+            uint32_t kh = r / s->kw, kw = r % s->kw;
+            t[e] = c * s->plane + kh * s->width + kw;
+            t[e + 1] = kh << 16 | kw;
+            t[e + 2] = c * s->weight_step + (s->turned ? window - 1u - r : r);
+            t[e + 3] = 0;
+        }
+    }
+    uint32_t index = ocl_table(k, t, words);
+    ocl_host->free(t);
+    return index;
+}
+
+/* --- products over terms ---------------------------------------------------------------------- */
+
+typedef struct job {
+    terms s;
+    uint32_t m, chunk, weight_row; /* weight_row: from output row to row */
+    uint32_t h, w;                 /* input map */
+    uint32_t oh, ow;               /* output map, before the pool */
+    uint32_t sh, sw, ph, pw;
+    ocl_arg x, w_ref, b, y, index;
+    uint32_t n;
+    bool pool, act;
+    float slope, limit;
+} job;
+
+/* Columns of one image; with the pool the elements of its windows. */
+static uint32_t columns_of(const job *j) {
+    return j->pool ? j->oh / 2u * (j->ow / 2u) * 4u : j->oh * j->ow;
+}
+
+static bool fits(const stn_kernel *k, const job *j) {
+    return gpu_on(k) && j->h <= MAX_SIDE && j->w <= MAX_SIDE && j->s.kh <= MAX_SIDE &&
+           j->s.kw <= MAX_SIDE && (uint64_t)columns_of(j) * j->n < (UINT64_C(1) << 31);
+}
+
+static void emit(stn_kernel *k, const job *j) {
+    char options[64];
+    uint32_t columns = columns_of(j), width = j->pool ? j->ow / 2u : j->ow;
+    uint32_t length = j->s.channels * j->s.kh * j->s.kw;
+    tile t = choose(k->device, j->m, (uint64_t)columns * j->n, 1);
+    name_tile(t, options);
+    /* Groups along the columns of all images that are there. */
+    ocl_range range = {{divide_up(columns, 4), divide_up(j->m, t.tm) * (t.tm / t.rm), 1},
+                       1u | OCL_EXACT,
+                       {t.tn / 4u, t.tm / t.rm, 1}};
+    OCL_EMIT(k, "gpu_tile.cl", options, "conv_tile", &range, j->x, j->w_ref, j->b, j->y, j->index,
+             A_TABLE(table_of(k, &j->s)), A_U(j->m), A_U(length), A_U(j->chunk), A_U(j->weight_row),
+             A_U(j->s.channels * j->s.plane), A_U(j->h), A_U(j->w), A_U(columns), A_U(width),
+             A_U(j->sh), A_U(j->sw), A_U(j->ph), A_U(j->pw), A_U(j->b.kind != OCL_ARG_NONE),
+             A_U(j->pool), A_U(j->act), A_F(j->slope), A_F(j->limit), A_ROWS(columns), A_FLAGS);
+}
+
+static bool product(stn_kernel *k, const job *j) {
+    if (!fits(k, j)) {
+        return false;
+    }
+    emit(k, j);
+    return true;
+}
+
+bool gpu_conv(stn_kernel *k, const ocl_geometry *g, ocl_view x, ocl_arg w, ocl_arg b, ocl_view y,
+              const ocl_view *index, bool act, float slope) {
+    if (x.layout != STN_NCHW || y.layout != STN_NCHW ||
+        (index != NULL && index->layout != STN_NCHW)) {
+        return false;
+    }
+    uint32_t window = g->kh * g->kw;
+    job j = {.s = {g->c, g->kh, g->kw, g->h * g->w, g->w, false, window},
+             .m = g->o,
+             .chunk = stn_conv_chunk(g->kh, g->kw) * window,
+             .weight_row = g->c * window,
+             .h = g->h,
+             .w = g->w,
+             .oh = g->oh,
+             .ow = g->ow,
+             .sh = g->sh,
+             .sw = g->sw,
+             .ph = g->ph,
+             .pw = g->pw,
+             .x = x.ref,
+             .w_ref = w,
+             .b = b,
+             .y = y.ref,
+             .index = index != NULL ? index->ref : A_NONE,
+             .n = x.n,
+             .pool = index != NULL,
+             .act = act,
+             .slope = slope,
+             .limit = STN_LIM_X};
+    return product(k, &j);
+}
+
+/* Stride 1: a convolution of gy, padded by the rest of the window, with the turned weights. */
+static job grad_x_job(const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_view gx) {
+    uint32_t window = g->kh * g->kw;
+    job j = {.s = {g->o, g->kh, g->kw, g->oh * g->ow, g->ow, true, g->c * window},
+             .m = g->c,
+             .chunk = stn_conv_chunk(g->kh, g->kw) * window,
+             .weight_row = window,
+             .h = g->oh,
+             .w = g->ow,
+             .oh = g->h,
+             .ow = g->w,
+             .sh = 1,
+             .sw = 1,
+             .ph = g->kh - 1u - g->ph, /* wraps where the padding exceeds the window */
+             .pw = g->kw - 1u - g->pw,
+             .x = gy.ref,
+             .w_ref = w,
+             .b = A_NONE,
+             .y = gx.ref,
+             .index = A_NONE,
+             .n = gx.n,
+             .limit = STN_LIM_G};
+    return j;
+}
+
+static bool grad_x_known(const ocl_geometry *g, ocl_view gy, ocl_view gx) {
+    return gy.layout == STN_NCHW && gx.layout == STN_NCHW && g->sh == 1 && g->sw == 1;
+}
+
+bool gpu_conv_grad_x(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_view gx) {
+    job j = grad_x_job(g, gy, w, gx);
+    return grad_x_known(g, gy, gx) && product(k, &j);
+}
+
+/* A map of one pixel: `in` channels to `out`. */
+static job pixel_job(uint32_t n, uint32_t in, uint32_t out) {
+    return (job){.s = {in, 1, 1, 1, 1, false, 1},
+                 .m = out,
+                 .chunk = STN_LINEAR_CHUNK,
+                 .weight_row = in,
+                 .h = 1,
+                 .w = 1,
+                 .oh = 1,
+                 .ow = 1,
+                 .sh = 1,
+                 .sw = 1,
+                 .b = A_NONE,
+                 .index = A_NONE,
+                 .n = n,
+                 .limit = STN_LIM_X};
+}
+
+bool gpu_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o) {
+    job j = pixel_job(x.n, x.c * x.h * x.w, o);
+    j.x = x.ref;
+    j.w_ref = w;
+    j.b = b;
+    j.y = y;
+    return x.layout == STN_NCHW && product(k, &j);
+}
+
+bool gpu_linear_grad_x(stn_kernel *k, ocl_arg gy, ocl_arg w, ocl_view gx, uint32_t o) {
+    uint32_t features = gx.c * gx.h * gx.w;
+    job j = pixel_job(gx.n, o, features);
+    j.s.weight_step = features;
+    j.weight_row = 1;
+    j.x = gy;
+    j.w_ref = w;
+    j.y = gx.ref;
+    j.limit = STN_LIM_G;
+    return gx.layout == STN_NCHW && product(k, &j);
+}
+
+/* --- weight gradients ------------------------------------------------------------------------- */
+
+/* How the images of a batch are split: shards of `length` images, in `parts` parts each, chunks of
+ * `images` images. */
+typedef struct split {
+    uint32_t shards, length, parts, images;
+} split;
+
+static bool split_of(const stn_kernel *k, const ocl_geometry *g, uint32_t n, uint32_t shards,
+                     uint32_t images, split *s) {
+    uint64_t values = (uint64_t)g->o * g->c * g->kh * g->kw, length = divide_up(n, shards);
+    if (!gpu_on(k) || g->h > MAX_SIDE || g->w > MAX_SIDE || g->kh > MAX_SIDE || g->kw > MAX_SIDE ||
+        (uint64_t)n * g->oh * g->ow >= (UINT64_C(1) << 31)) {
+        return false;
+    }
+    /* Chunks of a shard side by side, unless their sums would take too much memory. */
+    uint64_t parts = divide_up(length, images);
+    if (parts * shards * values * 4u > MAX_PARTS_BYTES) {
+        parts = 1;
+    }
+    *s = (split){shards, (uint32_t)length, (uint32_t)parts, images};
+    return parts * shards * values < (UINT64_C(1) << 31) && parts * shards <= MAX_PARTS;
+}
+
+/* planes: PLANE16 sums [N][O] for the bias gradient gb, or both A_NONE. */
+static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, ocl_arg gy, ocl_arg x,
+                    ocl_arg gw, ocl_arg gb, ocl_arg planes) {
+    char options[64];
+    uint32_t columns = g->c * g->kh * g->kw, values = g->o * columns, rows = s->parts * s->shards;
+    uint32_t biases = gb.kind == OCL_ARG_NONE ? 0 : g->o;
+    terms window = {g->c, g->kh, g->kw, g->h * g->w, g->w, false, 0};
+    tile t = choose(k->device, g->o, columns, rows);
+    name_tile(t, options);
+    uint64_t part = ocl_ws(k, (uint64_t)rows * values * 4u);
+    ocl_range all = ocl_items((uint64_t)values + biases, false);
+    ocl_range range = {
+        {divide_up(columns, t.tn) * (t.tn / 4u), divide_up(g->o, t.tm) * (t.tm / t.rm), rows},
+        OCL_EXACT,
+        {t.tn / 4u, t.tm / t.rm, 1}};
+    OCL_EMIT(k, "gpu_tile.cl", options, "conv_grad_w_tile", &range, gy, x, A_WS(part),
+             A_TABLE(table_of(k, &window)), A_U(g->o), A_U(columns), A_U(g->c * g->h * g->w),
+             A_U(g->h), A_U(g->w), A_U(g->oh * g->ow), A_U(g->ow), A_U(g->sh), A_U(g->sw),
+             A_U(g->ph), A_U(g->pw), A_ROWS(1), A_U(s->length), A_U(s->images), A_U(s->parts),
+             A_F(1.0f));
+    OCL_EMIT(k, "gpu_sums.cl", "", "gpu_finish", &all, A_WS(part), gw, planes, gb, A_U(values),
+             A_U(s->parts), A_U(s->shards), A_U(biases), A_ROWS(1), A_U(s->length), A_FLAGS);
+}
+
+bool gpu_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view x, ocl_arg gw,
+                     uint32_t shards) {
+    split s;
+    if (gy.layout != STN_NCHW || x.layout != STN_NCHW ||
+        !split_of(k, g, x.n, shards, stn_wgrad_chunk(g->oh, g->ow), &s)) {
+        return false;
+    }
+    weights(k, g, &s, gy.ref, x.ref, gw, A_NONE, A_NONE);
+    return true;
+}
+
+bool gpu_linear_grad_w(stn_kernel *k, ocl_arg gy, ocl_view x, ocl_arg gw, uint32_t o,
+                       uint32_t shards) {
+    ocl_geometry g = {x.c * x.h * x.w, 1, 1, o, 1, 1, 1, 1, 1, 1, 0, 0};
+    split s;
+    /* A chain over the images of a shard: one chunk. */
+    if (x.layout != STN_NCHW ||
+        !split_of(k, &g, x.n, shards, (uint32_t)divide_up(x.n, shards), &s)) {
+        return false;
+    }
+    weights(k, &g, &s, gy, x.ref, gw, A_NONE, A_NONE);
+    return true;
+}
+
+bool gpu_block_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
+                      const stn_pool_params *p, ocl_view m, ocl_view x, ocl_arg gw, ocl_arg gb,
+                      uint32_t shards) {
+    split s;
+    if (!gpu_flow_known(f) || x.layout != STN_NCHW ||
+        !split_of(k, g, x.n, shards, stn_wgrad_chunk(g->oh, g->ow), &s)) {
+        return false;
+    }
+    ocl_arg sums = A_WS(ocl_ws(k, (uint64_t)m.n * m.c * 4u));
+    if (f->index == NULL && !f->act) {
+        m.ref = f->gy.ref;
+        gpu_plane_sums(k, 0, m, m, A_NONE, 0, sums);
+    } else {
+        m.ref = A_WS(ocl_ws(k, (uint64_t)m.n * ocl_row(&m) * 4u));
+        gpu_undo(k, f, p, m, sums);
+    }
+    weights(k, g, &s, m.ref, x.ref, gw, gb, sums);
+    return true;
+}
+
+bool gpu_block_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
+                      const stn_pool_params *p, ocl_view m, ocl_arg w, ocl_view gx) {
+    if (!gpu_flow_known(f) || (f->index == NULL && !f->act) || m.layout != STN_NCHW) {
+        return false;
+    }
+    job j = grad_x_job(g, m, w, gx);
+    if (!grad_x_known(g, m, gx) || !fits(k, &j)) {
+        return false;
+    }
+    m.ref = A_WS(ocl_ws(k, (uint64_t)m.n * ocl_row(&m) * 4u));
+    gpu_undo(k, f, p, m, A_NONE);
+    j.x = m.ref;
+    emit(k, &j);
+    return true;
+}
