@@ -1,7 +1,7 @@
 /* Programs: each distinct (kernel file, build options) of a device is compiled once.
  *
- * A program's text is num.h, common.cl, vec.cl and the kernel file. Build options are -cl-std=CL1.2
- * and -D only (contract C0).
+ * A program's text is num.h, common.cl, vec.cl (for gpu_warp.cl: warp.cl) and the kernel file.
+ * Build options are -cl-std=CL1.2 and -D only (contract C0).
  */
 #include "ocl.h"
 
@@ -19,7 +19,8 @@ static const ocl_source *find_source(const char *name) {
 }
 
 static int32_t fill_program(ocl_program *p, const char *file, const char *options, stn_err *err) {
-    const char *const names[] = {"num.h", "common.cl", "vec.cl", file};
+    const char *third = strcmp(file, "gpu_warp.cl") == 0 ? "warp.cl" : "vec.cl";
+    const char *const names[] = {"num.h", "common.cl", third, file};
     int n = snprintf(p->options, sizeof p->options, "-cl-std=CL1.2 %s", options);
     if (n < 0 || (size_t)n >= sizeof p->options || strlen(file) >= sizeof p->file) {
         return stn_fail(err, STN_E_FAIL, "opencl: build options of %s are too long", file);

@@ -1,5 +1,5 @@
 /* Affine grids, the sampler, their fusions and the composition of maps. */
-#include "ocl.h"
+#include "gpu.h"
 
 /* Facts of one direction of the map from grid to pixels (NUMERICS.md, "to pixels", "padding rule"):
  * pixel = grid * s + o; reflection has period per. All host double, rounded once. */
@@ -59,13 +59,26 @@ static coords coords_of(uint32_t input, bool from_theta, uint32_t xt, uint32_t y
     return c;
 }
 
+/* Sizes of gpu_warp.cl. */
+#define GPU_GROUP 128u
+#define GPU_CHANNELS 8u
+
+static bool for_gpu(const stn_kernel *k, const ocl_view *a, const ocl_view *b) {
+    return gpu_on(k) && a->layout == STN_NCHW && b->layout == STN_NCHW;
+}
+
 static void forward(stn_kernel *k, const stn_warp_params *p, coords c, axis x, axis y) {
     ocl_view image = ocl_view_of(&k->in[0], A_IN(0)), out = ocl_view_of(&k->out[0], A_OUT(0));
     uint64_t row = ocl_row(&out);
     ocl_range range = ocl_items(row, true);
-    OCL_EMIT(k, "warp.cl", "", "sample", &range, image.ref, COORDS(c, p), background(k, p), out.ref,
-             A_U(image.layout), A_U(out.layout), A_U(image.c), MAP(p, x, y), A_ROWS((uint32_t)row),
-             A_FLAGS);
+    bool gpu = for_gpu(k, &image, &out);
+    if (gpu) {
+        range = ocl_items((uint64_t)out.h * out.w, true);
+        range.size[1] = (image.c + GPU_CHANNELS - 1u) / GPU_CHANNELS;
+    }
+    OCL_EMIT(k, gpu ? "gpu_warp.cl" : "warp.cl", "", gpu ? "gpu_sample" : "sample", &range,
+             image.ref, COORDS(c, p), background(k, p), out.ref, A_U(image.layout), A_U(out.layout),
+             A_U(image.c), MAP(p, x, y), A_ROWS((uint32_t)row), A_FLAGS);
 }
 
 static void grad_input(stn_kernel *k, const stn_warp_params *p, coords c, axis x, axis y) {
@@ -73,18 +86,39 @@ static void grad_input(stn_kernel *k, const stn_warp_params *p, coords c, axis x
     uint32_t stored = ocl_padded(&gx);
     ocl_range range = ocl_items(stored, true);
     range.group[0] = 1;
-    OCL_EMIT(k, "warp.cl", "", "sample_grad_x", &range, gy.ref, COORDS(c, p), gx.ref,
-             A_U(gy.layout), A_U(gx.layout), A_U(gx.c), A_U(stored), MAP(p, x, y), A_ROWS(stored),
-             A_FLAGS);
+    bool gpu = for_gpu(k, &gy, &gx);
+    if (gpu) {
+        uint64_t tiles = ((uint64_t)gx.h * gx.w + GPU_GROUP - 1u) / GPU_GROUP;
+        range = (ocl_range){{tiles * GPU_GROUP, (gx.c + GPU_CHANNELS - 1u) / GPU_CHANNELS, 1},
+                            1u | OCL_EXACT,
+                            {GPU_GROUP, 1, 1}};
+    }
+    OCL_EMIT(k, gpu ? "gpu_warp.cl" : "warp.cl", "", gpu ? "gpu_sample_grad_x" : "sample_grad_x",
+             &range, gy.ref, COORDS(c, p), gx.ref, A_U(gy.layout), A_U(gx.layout), A_U(gx.c),
+             A_U(stored), MAP(p, x, y), A_ROWS(stored), A_FLAGS);
 }
 
 static void grad_grid(stn_kernel *k, const stn_warp_params *p, coords c, axis x, axis y,
                       ocl_arg out, bool scaled) {
     ocl_view gy = ocl_view_of(&k->in[0], A_IN(0)), image = ocl_view_of(&k->in[1], A_IN(1));
     ocl_range range = ocl_items((uint64_t)p->out_h * p->out_w, true);
-    OCL_EMIT(k, "warp.cl", "", "sample_grad_grid", &range, gy.ref, image.ref, COORDS(c, p),
-             background(k, p), out, A_U(gy.layout), A_U(image.layout), A_U(image.c), A_U(scaled),
-             MAP(p, x, y), A_ROWS(p->out_h * p->out_w), A_FLAGS);
+    bool gpu = scaled && for_gpu(k, &gy, &image);
+    OCL_EMIT(k, gpu ? "gpu_warp.cl" : "warp.cl", "",
+             gpu ? "gpu_sample_grad_grid" : "sample_grad_grid", &range, gy.ref, image.ref,
+             COORDS(c, p), background(k, p), out, A_U(gy.layout), A_U(image.layout), A_U(image.c),
+             A_U(scaled), MAP(p, x, y), A_ROWS(p->out_h * p->out_w), A_FLAGS);
+}
+
+/* Both steps of the gradient to theta in one launch. */
+static bool warp_grad_theta(stn_kernel *k, const stn_warp_params *p, coords c, axis x, axis y) {
+    ocl_view gy = ocl_view_of(&k->in[0], A_IN(0)), image = ocl_view_of(&k->in[1], A_IN(1));
+    ocl_range range = {{GPU_GROUP, 1, 1}, 1u | OCL_EXACT, {GPU_GROUP, 1, 1}};
+    if (!for_gpu(k, &gy, &image)) {
+        return false;
+    }
+    OCL_EMIT(k, "gpu_warp.cl", "", "gpu_warp_grad_theta", &range, gy.ref, image.ref, COORDS(c, p),
+             background(k, p), A_OUT(0), A_U(image.c), MAP(p, x, y), A_FLAGS);
+    return true;
 }
 
 static void grad_theta(stn_kernel *k, const stn_warp_params *p, ocl_arg s, ocl_arg xt, ocl_arg yt,
@@ -137,6 +171,9 @@ bool ocl_op_warp(stn_kernel *k) {
         grad_grid(k, p, coords_of(2, false, 0, 0), x, y, A_OUT(0), true);
         return true;
     case STN_OP_WARP_GRAD_THETA:
+        if (warp_grad_theta(k, p, coords_of(2, true, xt, yt), x, y)) {
+            return true;
+        }
         s = ocl_ws(k, (uint64_t)k->in[0].dim[0] * p->out_h * p->out_w * 8u);
         grad_grid(k, p, coords_of(2, true, xt, yt), x, y, A_WS(s), false);
         grad_theta(k, p, A_WS(s), A_TABLE(xt), A_TABLE(yt), x.s, y.s);
