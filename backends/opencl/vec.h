@@ -50,4 +50,9 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *flow, ocl_
 /* Input gradient from lists of non-zero terms: stride 1 only. */
 bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *flow, ocl_arg w, ocl_view gx);
 
+/* Linear layers; o outputs. */
+bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o);
+bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx);
+bool vec_linear_grad_w(stn_kernel *k, ocl_view gy, ocl_view x, ocl_arg gw, uint32_t shards);
+
 #endif

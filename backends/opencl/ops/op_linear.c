@@ -1,11 +1,13 @@
 /* Linear layers: launches of the general kernels. */
 #include "gpu.h"
+#include "vec.h"
 
 bool ocl_op_linear(stn_kernel *k) {
     ocl_view a = ocl_view_of(&k->in[0], A_IN(0));
     if (k->op == STN_OP_LINEAR) {
         uint32_t o = k->out[0].dim[1];
-        if (gpu_linear(k, a, A_IN(1), k->n_in > 2 ? A_IN(2) : A_NONE, A_OUT(0), o)) {
+        if (vec_linear(k, a, A_IN(1), k->n_in > 2 ? A_IN(2) : A_NONE, A_OUT(0), o) ||
+            gpu_linear(k, a, A_IN(1), k->n_in > 2 ? A_IN(2) : A_NONE, A_OUT(0), o)) {
             return true;
         }
         ocl_range range = ocl_items(o, true);
@@ -20,7 +22,7 @@ bool ocl_op_linear(stn_kernel *k) {
     uint32_t o = a.c;
     if (k->op == STN_OP_LINEAR_GRAD_X) {
         ocl_view gx = ocl_view_of(&k->out[0], A_OUT(0));
-        if (gpu_linear_grad_x(k, a.ref, A_IN(1), gx, o)) {
+        if (vec_linear_grad_x(k, a, A_IN(1), gx) || gpu_linear_grad_x(k, a.ref, A_IN(1), gx, o)) {
             return true;
         }
         uint64_t row = ocl_row(&gx);
@@ -35,7 +37,8 @@ bool ocl_op_linear(stn_kernel *k) {
     if (!ocl_shards_fit(shards)) {
         return false;
     }
-    if (gpu_linear_grad_w(k, a.ref, x, A_OUT(0), o, shards)) {
+    if (vec_linear_grad_w(k, a, x, A_OUT(0), shards) ||
+        gpu_linear_grad_w(k, a.ref, x, A_OUT(0), o, shards)) {
         return true;
     }
     uint64_t n = (uint64_t)o * x.c * x.h * x.w;

@@ -1,0 +1,63 @@
+/* Linear layers on CPU devices (kernels/vlinear.cl). Sizes are arguments: one program serves all.
+ */
+#include "vec.h"
+
+/* Below this many multiply-adds packing costs more than it saves. */
+#define MIN_LINEAR 4096u
+
+typedef struct shape {
+    uint32_t layout, c, pixels, o, row, vectors;
+} shape;
+
+static bool wanted(const stn_kernel *k, const ocl_view *x, uint32_t o, shape *s) {
+    s->layout = x->layout;
+    s->c = x->c;
+    s->pixels = x->h * x->w;
+    s->o = o;
+    s->row = (uint32_t)ocl_row(x);
+    s->vectors = (s->row + 15u) / 16u;
+    return k->device->device_class == OCL_CPU_VECTOR &&
+           (uint64_t)x->n * x->c * s->pixels * o >= MIN_LINEAR;
+}
+
+bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o) {
+    shape s;
+    if (!wanted(k, &x, o, &s)) {
+        return false;
+    }
+    uint32_t inputs = s.c * s.pixels, groups = (o + 15u) / 16u;
+    uint64_t n = (uint64_t)groups * inputs * 16u, packed = ocl_ws(k, n * 4u);
+    ocl_range all = ocl_items(n, false), range = {{groups, (x.n + 7u) / 8u, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vpack.cl", "", "pack_w", &all, w, A_WS(packed), A_U(o), A_U(inputs), A_U(1),
+             A_U(16), A_U(inputs), A_U(1), A_U(0), A_U((uint32_t)n));
+    OCL_EMIT(k, "vlinear.cl", "", "vlinear", &range, x.ref, A_WS(packed), b, y, A_U(s.layout),
+             A_U(s.c), A_U(s.pixels), A_U(o), A_U(s.row), A_U(b.kind != OCL_ARG_NONE), A_ROWS(1),
+             A_FLAGS);
+    return true;
+}
+
+bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx) {
+    shape s;
+    if (!wanted(k, &gx, gy.c, &s)) {
+        return false;
+    }
+    uint64_t n = (uint64_t)s.vectors * s.o * 16u, packed = ocl_ws(k, n * 4u);
+    ocl_range all = ocl_items(n, false), range = {{s.vectors, (gx.n + 7u) / 8u, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vlinear.cl", "", "pack_inputs", &all, w, A_WS(packed), A_U(s.layout), A_U(s.c),
+             A_U(s.pixels), A_U(s.o), A_U((uint32_t)n));
+    OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_x", &range, gy.ref, A_WS(packed), gx.ref,
+             A_U(s.layout), A_U(s.o), A_U(s.row), A_ROWS(1), A_FLAGS);
+    return true;
+}
+
+bool vec_linear_grad_w(stn_kernel *k, ocl_view gy, ocl_view x, ocl_arg gw, uint32_t shards) {
+    shape s;
+    if (!wanted(k, &x, gy.c, &s)) {
+        return false;
+    }
+    ocl_range range = {{s.vectors, (s.o + 7u) / 8u, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_w", &range, gy.ref, x.ref, gw, A_U(s.layout),
+             A_U(s.c), A_U(s.pixels), A_U(s.o), A_U(s.row), A_ROWS(1),
+             A_U((x.n + shards - 1u) / shards), A_U(shards), A_FLAGS);
+    return true;
+}
