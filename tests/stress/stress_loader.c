@@ -1,23 +1,13 @@
 /* The loader's thread under stress: seeks, waits, errors and closing at odd moments, several
- * loaders on one dataset. A plain program, so that the thread sanitizer can run it. Every batch is
- * compared with the same one made alone. */
-#include <stdio.h>
-#include <stdlib.h>
+ * loaders on one dataset. Every batch is compared with the same one made alone. */
 #include <string.h>
 
 #include "data/batch.h"
+#include "stress.h"
 
 #define SIDE 12u
 #define BATCH 8u
 #define LOADERS 3
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            (void)fprintf(stderr, "line %d: %s\n", __LINE__, #condition);                          \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static int32_t fake_get(stn_data *data, uint32_t split, const uint32_t *sample, uint32_t n,
                         uint8_t *images, int32_t *labels, stn_err *err) {
