@@ -133,8 +133,28 @@ Test(file, write_errors) {
     cr_expect(strstr(err.text, "cannot write none/f: ") == err.text, "%s", err.text);
     cr_assert_eq(mkdir("d", 0700), 0);
     cr_assert_eq(stn__file_write("d/x", "x", 1, NULL), STN_OK);
-    cr_expect_eq(stn__file_write("d", "x", 1, &err), STN_E_IO); /* a directory in its place */
     cr_expect_eq(entries("."), 1);
+}
+
+/* A rename would put a file in the place of a device. */
+Test(file, replaces_nothing_but_files) {
+    stn_err err = {0};
+    cr_assert_eq(mkfifo("pipe", 0600), 0);
+    cr_expect_eq(stn__file_write("pipe", "x", 1, &err), STN_E_EXISTS);
+    cr_expect(strstr(err.text, "pipe exists and is not a file") != NULL, "%s", err.text);
+    cr_assert_eq(mkdir("d", 0700), 0);
+    cr_expect_eq(stn__file_write("d", "x", 1, &err), STN_E_EXISTS);
+    cr_expect(!stn__is_file("pipe"));
+    cr_expect_eq(entries("."), 2);
+}
+
+/* Some never end. */
+Test(file, refuses_to_read_devices) {
+    stn_err err = {0};
+    char *data;
+    uint64_t size;
+    cr_expect_eq(stn__file_read("/dev/zero", UINT64_MAX, &data, &size, &err), STN_E_FORMAT);
+    cr_expect_str_eq(err.text, "/dev/zero is a device, not a file; check the path");
 }
 
 Test(file, creates_directories_with_parents) {

@@ -101,6 +101,8 @@ int32_t stn__file_read(const char *path, uint64_t limit, char **data, uint64_t *
     int32_t status = STN_OK;
     if (fstat(fd, &info) != 0) {
         status = stn__file_fail(err, "read", path, errno);
+    } else if (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) { /* may never end */
+        status = stn_fail(err, STN_E_FORMAT, "%s is a device, not a file; check the path", path);
     } else if (S_ISREG(info.st_mode) && (uint64_t)info.st_size <= limit &&
                !stn__grow((void **)&text.data, &text.cap, (uint64_t)info.st_size + 2, 1)) {
         status = stn__nomem(err, path, (uint64_t)info.st_size);
@@ -169,7 +171,13 @@ static void out_drop(stn__out *out) {
 }
 
 int32_t stn__out_open(stn__out *out, const char *path, stn_err *err) {
+    struct stat info;
     *out = (stn__out){.fd = -1};
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) { /* a rename would remove the device */
+        return stn_fail(err, STN_E_EXISTS,
+                        "%s exists and is not a file that can be replaced; choose another name",
+                        path);
+    }
     out->path = stn__strdup(path);
     out->temp = temp_name(path);
     if (out->path == NULL || out->temp == NULL) {

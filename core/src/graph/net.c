@@ -70,7 +70,8 @@ static int32_t allocate(stn_net *net, uint64_t bytes, const char *what, stn_buf 
     int32_t status = net->backend->buf_alloc(net->device, bytes, buf, &own);
     if (status != STN_OK) {
         *buf = NULL;
-        return stn_fail(err, status, "out of memory on %.60s: %.80s needs %llu bytes",
+        return stn_fail(err, status,
+                        "out of memory on %.60s: %.80s needs %llu bytes; use a smaller batch",
                         stn_dev_info(net->dev)->info.name, what, (unsigned long long)bytes);
     }
     net->memory.total += bytes;

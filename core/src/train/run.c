@@ -64,8 +64,10 @@ static int32_t open_dataset(stn_run *run, stn_err *err) {
     STN_TRY(run->dataset->info(run->data, &run->info, err));
     uint32_t train = run->info.count[STN_SPLIT_TRAIN];
     if (run->batch > train) {
-        return stn_fail(err, STN_E_USAGE, "batch %u is larger than the training set (%u images)",
-                        run->batch, train);
+        return stn_fail(
+            err, STN_E_USAGE,
+            "batch %u is larger than the training set (%u images): choose a smaller batch",
+            run->batch, train);
     }
     return STN_OK;
 }

@@ -1,6 +1,5 @@
 /* The CPU backend's thread pool and kernels with more threads than processors, compared with one
- * thread. A plain program, so that the thread sanitizer can run it. Several devices are used from
- * several threads at once.
+ * thread. Several devices are used from several threads at once.
  */
 #include <pthread.h>
 #include <stdio.h>
