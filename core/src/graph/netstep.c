@@ -191,10 +191,12 @@ static uint32_t blame(const stn_net *net, uint32_t which, stn_err *err) {
     while (node + 1 < g->n_nodes && word[1 + node] != word[0]) {
         node++;
     }
-    (void)stn_fail(
-        err, STN_E_NONFINITE, "%s %llu: operator %s made an infinite or not-a-number value in %s",
-        which == 1 ? "evaluation step" : "step", (unsigned long long)net->queue[bad].step,
-        stn__op_name(g->node[node].op), g->value[g->node[node].out[0]].name);
+    (void)stn_fail(err, STN_E_NONFINITE,
+                   "%s %llu: operator %s made an infinite or not-a-number value in %s; %s",
+                   which == 1 ? "evaluation step" : "step",
+                   (unsigned long long)net->queue[bad].step, stn__op_name(g->node[node].op),
+                   g->value[g->node[node].out[0]].name,
+                   which == 1 ? "the parameters are too large" : "try a lower learning rate");
     return bad;
 }
 
