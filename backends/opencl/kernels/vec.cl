@@ -14,3 +14,48 @@ static inline float16 act_bwd16(float16 g, float16 y, float slope) {
     return POS16(y) ? g : low;
 }
 #define ACT16(v, act, slope) ((act) ? act16(v, slope) : (v))
+
+/* M(0) M(1) ... of a number that an option gives: accumulators have names of their own. */
+#define R1(M) M(0)
+#define R2(M) R1(M) M(1)
+#define R3(M) R2(M) M(2)
+#define R4(M) R3(M) M(3)
+#define R5(M) R4(M) M(4)
+#define R6(M) R5(M) M(5)
+#define R7(M) R6(M) M(6)
+#define R8(M) R7(M) M(7)
+#define R9(M) R8(M) M(8)
+#define R10(M) R9(M) M(9)
+#define R11(M) R10(M) M(10)
+#define R12(M) R11(M) M(11)
+#define R13(M) R12(M) M(12)
+#define R14(M) R13(M) M(13)
+#define R15(M) R14(M) M(14)
+#define R16(M) R15(M) M(15)
+#define CAT_(a, b) a##b
+#define CAT(a, b) CAT_(a, b)
+
+/* The flow into a convolution: NC16 [N][O/16][P][16]; V_POOL: behind a 2x2 max-pool. */
+typedef struct {
+    __global const float *gy, *y;
+    __global const uchar *index;
+} map_t;
+
+/* Value of pooled pixel p after activation, and its place k (2*dy + dx) in the window. No branches:
+ * half of them would be taken the wrong way. V_ACT: 1 relu, 2 leaky. */
+static inline float term(map_t m, uint p, float slope, __private uint *k) {
+    float g = m.gy[p * 16u];
+#if V_ACT == 1
+    g = as_float(as_uint(g) & (POS(m.y[p * 16u]) ? 0xffffffffu : 0u));
+#elif V_ACT == 2
+    g = act_bwd(g, m.y[p * 16u], slope);
+#endif
+#if V_POOL
+    *k = m.index[p * 16u];
+#else
+    *k = 0u;
+#endif
+    return stn_snap_g(g);
+}
+
+#define NONZERO(g) ((as_uint(g) << 1) != 0u ? 1u : 0u)

@@ -1,22 +1,4 @@
 /* Gradients of a convolution from lists of non-zero terms (vlist.cl), for CPU devices. */
-#define R1(M) M(0)
-#define R2(M) R1(M) M(1)
-#define R3(M) R2(M) M(2)
-#define R4(M) R3(M) M(3)
-#define R5(M) R4(M) M(4)
-#define R6(M) R5(M) M(5)
-#define R7(M) R6(M) M(6)
-#define R8(M) R7(M) M(7)
-#define R9(M) R8(M) M(8)
-#define R10(M) R9(M) M(9)
-#define R11(M) R10(M) M(10)
-#define R12(M) R11(M) M(11)
-#define R13(M) R12(M) M(12)
-#define R14(M) R13(M) M(13)
-#define R15(M) R14(M) M(14)
-#define R16(M) R15(M) M(15)
-#define CAT_(a, b) a##b
-#define CAT(a, b) CAT_(a, b)
 #define REP CAT(R, V_N)
 #define ZERO(i) float16 a##i = (float16)(0.0f);
 

@@ -3,8 +3,6 @@
  * An image of x is `row` floats: NC16 blocks, or K = C*P values of NCHW. Vector v of a row holds the
  * inputs k = input_of(v, lane); k >= K marks padding.
  */
-#define R8(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)
-
 static inline uint input_of(uint xl, uint C, uint P, uint v, uint lane) {
     uint c = v / P * 16u + lane;
     return xl == 0u ? v * 16u + lane : c < C ? c * P + v % P : C * P;

@@ -6,30 +6,6 @@
  */
 #define OB ((V_O + 15) / 16)
 
-typedef struct {
-    __global const float *gy, *y;
-    __global const uchar *index;
-} map_t;
-
-/* Value of pooled pixel p after activation, and its place k (2*dy + dx) in the window. No branches:
- * half of them would be taken the wrong way. V_ACT: 1 relu, 2 leaky. */
-static inline float term(map_t m, uint p, float slope, __private uint *k) {
-    float g = m.gy[p * 16u];
-#if V_ACT == 1
-    g = as_float(as_uint(g) & (POS(m.y[p * 16u]) ? 0xffffffffu : 0u));
-#elif V_ACT == 2
-    g = act_bwd(g, m.y[p * 16u], slope);
-#endif
-#if V_POOL
-    *k = m.index[p * 16u];
-#else
-    *k = 0u;
-#endif
-    return stn_snap_g(g);
-}
-
-#define NONZERO(g) ((as_uint(g) << 1) != 0u ? 1u : 0u)
-
 #if !V_GRAD_X
 /* For the weight gradient: list (segment, o) with the terms of the images of one chunk; offset of
  * the input pixel under tap (0, 0). segment = shard * chunks + chunk. */

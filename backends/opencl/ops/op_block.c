@@ -100,7 +100,8 @@ static bool grad_x(stn_kernel *k, const stn_conv_block_params *p) {
     ocl_geometry g = ocl_geometry_of(&gx, &m, &k->in[3], &p->conv);
     bool lists = flow_of(k, p, &index, &f);
     if (gpu_block_grad_x(k, &g, &f, &p->pool, m, A_IN(3), gx) ||
-        (lists && f.index != NULL && vec_grad_x(k, &g, &f, A_IN(3), gx))) {
+        (lists && (f.index != NULL || gx.layout == STN_NCHW) &&
+         vec_grad_x(k, &g, &f, A_IN(3), gx))) {
         return true;
     }
     if (!undo(k, p, m, &gm)) {

@@ -52,6 +52,10 @@ void ocl_emit_conv_grad_x(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl
             return;
         }
     }
+    vec_flow flow = {gy, gy, NULL, false, 0.0f};
+    if (gx.layout == STN_NCHW && vec_grad_x(k, g, &flow, w, gx)) {
+        return;
+    }
     uint64_t row = ocl_row(&gx);
     ocl_range range = ocl_items(row, true);
     OCL_EMIT(k, "conv.cl", "", "conv_grad_x", &range, gy.ref, w, gx.ref, A_U(gy.layout),

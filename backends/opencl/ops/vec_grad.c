@@ -117,7 +117,47 @@ static margins margins_of(const ocl_geometry *g) {
     return m;
 }
 
+/* The input gradient of few channels: lanes are columns of the image (kernels/vplane.cl). */
+static bool plane_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg w,
+                         ocl_view gx) {
+    uint32_t vectors = (g->w + 15u) / 16u, last = (g->ow - 1u) * g->sw;
+    if (g->w < 16 || vectors > 4 || g->h > 256) {
+        return false;
+    }
+    /* Up to nine accumulators; a kernel's row stands between zeros for every column it may meet. */
+    uint32_t height = vectors == 3 ? 3u : 8u / vectors, groups = (g->h + height - 1u) / height;
+    uint32_t left = last > g->pw ? last - g->pw : 0, own = left + g->kw, reach = left + g->w + g->pw;
+    uint32_t length = own + (reach > own + left ? reach - own - left : 0);
+    uint64_t weights =
+        ((uint64_t)g->c * g->o * (g->kh + height - 1u) + height) * length; /* and rows to end with */
+    uint32_t chunk = stn_conv_chunk(g->kh, g->kw), chunks = (g->o + chunk - 1u) / chunk;
+    uint32_t capacity = g->o * f->gy.h * f->gy.w;
+    uint32_t items = (gx.n + GRAD_X_IMAGES - 1u) / GRAD_X_IMAGES;
+    uint64_t entries = (uint64_t)items * groups * capacity;
+    if (entries >= (UINT64_C(1) << 31) || weights >= (UINT64_C(1) << 30)) {
+        return false;
+    }
+    uint64_t list = ocl_ws(k, entries * 8u), ends = ocl_ws(k, (uint64_t)items * groups * chunks * 4u);
+    uint64_t packed = ocl_ws(k, weights * 4u);
+    char more[256], options[400];
+    (void)snprintf(more, sizeof more,
+                   "-DV_N=%u -DV_NV=%u -DV_TR=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u "
+                   "-DV_SH=%u -DV_SW=%u -DV_PADH=%u -DV_PADW=%u -DV_CB=%u -DV_LEFT=%u -DV_RL=%u",
+                   height * vectors, vectors, height, g->c, g->h, g->w, g->kh, g->kw, g->sh, g->sw,
+                   g->ph, g->pw, chunk, left, length);
+    list_options(options, sizeof options, g, f, more);
+    ocl_range all = ocl_items(weights, false), blocks = {{items, 1, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vplane.cl", options, "frames", &all, w, A_WS(packed), A_U((uint32_t)weights));
+    OCL_EMIT(k, "vplane.cl", options, "grad_x_plane", &blocks, A_WS(packed), FLOW(f), A_WS8(list),
+             A_WS(ends), gx.ref, A_F(f->slope), A_ROWS(1), A_U(GRAD_X_IMAGES), A_U(capacity),
+             A_FLAGS);
+    return true;
+}
+
 bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg w, ocl_view gx) {
+    if (flow_fits(k, g, f) && gx.layout == STN_NCHW) {
+        return plane_grad_x(k, g, f, w, gx);
+    }
     if (!flow_fits(k, g, f) || gx.layout != STN_NC16 || g->sh != 1 || g->sw != 1 || g->h > 64) {
         return false;
     }
