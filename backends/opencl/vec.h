@@ -55,4 +55,18 @@ bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint
 bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx);
 bool vec_linear_grad_w(stn_kernel *k, ocl_view gy, ocl_view x, ocl_arg gw, uint32_t shards);
 
+/* Facts of one direction of the map from grid to pixels (NUMERICS.md, "to pixels", "padding rule"):
+ * pixel = grid * s + o; reflection has period per. All host double, rounded once. */
+typedef struct ocl_axis {
+    float s, o, per, inv;
+} ocl_axis;
+
+/* Coordinate of output pixel i of `size`, xt of NUMERICS.md "affine grid". */
+float ocl_warp_coordinate(uint32_t i, uint32_t size, bool aligned);
+/* The table of the channels' background, A_NONE with another padding. */
+ocl_arg ocl_warp_background(stn_kernel *k, const stn_warp_params *p);
+
+/* The fusions of affine grid and sampler. */
+bool vec_warp(stn_kernel *k, const stn_warp_params *p, const ocl_axis *x, const ocl_axis *y);
+
 #endif

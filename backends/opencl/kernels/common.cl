@@ -87,3 +87,9 @@ static inline void tree_push(__private float *stack, uint s, __private float *v,
     }
     stack[level] = *v;
 }
+
+/* Map from grid to pixels, for each direction: size, s = scale to pixels, o = offset, per = period
+ * of the reflection, inv = 1/per. padding: 1 zeros, 2 border, 3 reflection, 4 background. */
+#define MAP                                                                                        \
+    uint W, uint H, float sx, float sy, float ox, float oy, float perx, float pery, float invx,    \
+        float invy, uint aligned, uint nearest, uint padding

@@ -1,11 +1,6 @@
 /* Affine grids and the sampler. Coordinates come from a grid [N,OP,2] or, with from_theta, from
  * theta [N,6] and the tables xt[OW], yt[OH] of output coordinates (OP = OH*OW).
- *
- * MAP arguments of a direction: size, s = scale to pixels, o = offset, per = period of the
- * reflection, inv = 1/per. padding: 1 zeros, 2 border, 3 reflection, 4 background.
  */
-#define MAP uint W, uint H, float sx, float sy, float ox, float oy, float perx, float pery,        \
-        float invx, float invy, uint aligned, uint nearest, uint padding
 #define COORDS RD(grid), RD(xt), RD(yt), uint from_theta, uint OH, uint OW
 #define OPEN_COORDS GO(grid), GO(xt), GO(yt)
 

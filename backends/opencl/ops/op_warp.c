@@ -1,20 +1,20 @@
 /* Affine grids, the sampler, their fusions and the composition of maps. */
 #include "gpu.h"
+#include "vec.h"
 
-/* Facts of one direction of the map from grid to pixels (NUMERICS.md, "to pixels", "padding rule"):
- * pixel = grid * s + o; reflection has period per. All host double, rounded once. */
-typedef struct axis {
-    float s, o, per, inv;
-} axis;
-
-static axis axis_of(uint32_t size, bool aligned) {
+static ocl_axis axis_of(uint32_t size, bool aligned) {
     double n = size, period = aligned ? 2.0 * (n - 1.0) : 2.0 * n;
-    axis a = {(float)(aligned ? (n - 1.0) / 2.0 : n / 2.0), (float)((n - 1.0) / 2.0), (float)period,
-              period > 0.0 ? (float)(1.0 / period) : 0.0f};
+    ocl_axis a = {(float)(aligned ? (n - 1.0) / 2.0 : n / 2.0), (float)((n - 1.0) / 2.0),
+                  (float)period, period > 0.0 ? (float)(1.0 / period) : 0.0f};
     return a;
 }
 
-/* Coordinates of the output pixels, xt of NUMERICS.md "affine grid". */
+float ocl_warp_coordinate(uint32_t i, uint32_t size, bool aligned) {
+    double n = size, at = 2.0 * i + 1.0 - n;
+    return aligned ? (size == 1 ? 0.0f : (float)(at / (n - 1.0))) : (float)(at / n);
+}
+
+/* Coordinates of the output pixels along one direction. */
 static uint32_t coordinates(stn_kernel *k, uint32_t size, bool aligned) {
     if (k->query || k->failed) {
         return 0;
@@ -24,10 +24,8 @@ static uint32_t coordinates(stn_kernel *k, uint32_t size, bool aligned) {
         k->failed = stn_fail(&k->err, STN_E_NOMEM, "opencl: out of host memory for a table");
         return 0;
     }
-    double n = size;
     for (uint32_t i = 0; i < size; i++) {
-        double at = 2.0 * i + 1.0 - n;
-        t[i] = aligned ? (size == 1 ? 0.0f : (float)(at / (n - 1.0))) : (float)(at / n);
+        t[i] = ocl_warp_coordinate(i, size, aligned);
     }
     uint32_t index = ocl_table(k, t, size);
     ocl_host->free(t);
@@ -45,7 +43,7 @@ typedef struct coords {
     bool from_theta;
 } coords;
 
-static ocl_arg background(stn_kernel *k, const stn_warp_params *p) {
+ocl_arg ocl_warp_background(stn_kernel *k, const stn_warp_params *p) {
     if (p->padding != STN_PAD_BACKGROUND) {
         return A_NONE;
     }
@@ -67,7 +65,7 @@ static bool for_gpu(const stn_kernel *k, const ocl_view *a, const ocl_view *b) {
     return gpu_on(k) && a->layout == STN_NCHW && b->layout == STN_NCHW;
 }
 
-static void forward(stn_kernel *k, const stn_warp_params *p, coords c, axis x, axis y) {
+static void forward(stn_kernel *k, const stn_warp_params *p, coords c, ocl_axis x, ocl_axis y) {
     ocl_view image = ocl_view_of(&k->in[0], A_IN(0)), out = ocl_view_of(&k->out[0], A_OUT(0));
     uint64_t row = ocl_row(&out);
     ocl_range range = ocl_items(row, true);
@@ -77,11 +75,11 @@ static void forward(stn_kernel *k, const stn_warp_params *p, coords c, axis x, a
         range.size[1] = (image.c + GPU_CHANNELS - 1u) / GPU_CHANNELS;
     }
     OCL_EMIT(k, gpu ? "gpu_warp.cl" : "warp.cl", "", gpu ? "gpu_sample" : "sample", &range,
-             image.ref, COORDS(c, p), background(k, p), out.ref, A_U(image.layout), A_U(out.layout),
-             A_U(image.c), MAP(p, x, y), A_ROWS((uint32_t)row), A_FLAGS);
+             image.ref, COORDS(c, p), ocl_warp_background(k, p), out.ref, A_U(image.layout),
+             A_U(out.layout), A_U(image.c), MAP(p, x, y), A_ROWS((uint32_t)row), A_FLAGS);
 }
 
-static void grad_input(stn_kernel *k, const stn_warp_params *p, coords c, axis x, axis y) {
+static void grad_input(stn_kernel *k, const stn_warp_params *p, coords c, ocl_axis x, ocl_axis y) {
     ocl_view gy = ocl_view_of(&k->in[0], A_IN(0)), gx = ocl_view_of(&k->out[0], A_OUT(0));
     uint32_t stored = ocl_padded(&gx);
     ocl_range range = ocl_items(stored, true);
@@ -98,26 +96,27 @@ static void grad_input(stn_kernel *k, const stn_warp_params *p, coords c, axis x
              A_U(stored), MAP(p, x, y), A_ROWS(stored), A_FLAGS);
 }
 
-static void grad_grid(stn_kernel *k, const stn_warp_params *p, coords c, axis x, axis y,
+static void grad_grid(stn_kernel *k, const stn_warp_params *p, coords c, ocl_axis x, ocl_axis y,
                       ocl_arg out, bool scaled) {
     ocl_view gy = ocl_view_of(&k->in[0], A_IN(0)), image = ocl_view_of(&k->in[1], A_IN(1));
     ocl_range range = ocl_items((uint64_t)p->out_h * p->out_w, true);
     bool gpu = scaled && for_gpu(k, &gy, &image);
     OCL_EMIT(k, gpu ? "gpu_warp.cl" : "warp.cl", "",
              gpu ? "gpu_sample_grad_grid" : "sample_grad_grid", &range, gy.ref, image.ref,
-             COORDS(c, p), background(k, p), out, A_U(gy.layout), A_U(image.layout), A_U(image.c),
-             A_U(scaled), MAP(p, x, y), A_ROWS(p->out_h * p->out_w), A_FLAGS);
+             COORDS(c, p), ocl_warp_background(k, p), out, A_U(gy.layout), A_U(image.layout),
+             A_U(image.c), A_U(scaled), MAP(p, x, y), A_ROWS(p->out_h * p->out_w), A_FLAGS);
 }
 
 /* Both steps of the gradient to theta in one launch. */
-static bool warp_grad_theta(stn_kernel *k, const stn_warp_params *p, coords c, axis x, axis y) {
+static bool warp_grad_theta(stn_kernel *k, const stn_warp_params *p, coords c, ocl_axis x,
+                            ocl_axis y) {
     ocl_view gy = ocl_view_of(&k->in[0], A_IN(0)), image = ocl_view_of(&k->in[1], A_IN(1));
     ocl_range range = {{GPU_GROUP, 1, 1}, 1u | OCL_EXACT, {GPU_GROUP, 1, 1}};
     if (!for_gpu(k, &gy, &image)) {
         return false;
     }
     OCL_EMIT(k, "gpu_warp.cl", "", "gpu_warp_grad_theta", &range, gy.ref, image.ref, COORDS(c, p),
-             background(k, p), A_OUT(0), A_U(image.c), MAP(p, x, y), A_FLAGS);
+             ocl_warp_background(k, p), A_OUT(0), A_U(image.c), MAP(p, x, y), A_FLAGS);
     return true;
 }
 
@@ -146,7 +145,10 @@ bool ocl_op_warp(stn_kernel *k) {
     bool aligned = p->corners == STN_CORNERS_ALIGNED;
     bool theta =
         k->op != STN_OP_SAMPLE && k->op != STN_OP_SAMPLE_GRAD_X && k->op != STN_OP_SAMPLE_GRAD_GRID;
-    axis x = axis_of(p->in_w, aligned), y = axis_of(p->in_h, aligned);
+    ocl_axis x = axis_of(p->in_w, aligned), y = axis_of(p->in_h, aligned);
+    if (vec_warp(k, p, &x, &y)) {
+        return true;
+    }
     uint32_t xt = theta ? coordinates(k, p->out_w, aligned) : 0;
     uint32_t yt = theta ? coordinates(k, p->out_h, aligned) : 0;
     ocl_range pixels = ocl_items((uint64_t)p->out_h * p->out_w, true);

@@ -126,10 +126,11 @@ static bool plane_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f
     }
     /* Up to nine accumulators; a kernel's row stands between zeros for every column it may meet. */
     uint32_t height = vectors == 3 ? 3u : 8u / vectors, groups = (g->h + height - 1u) / height;
-    uint32_t left = last > g->pw ? last - g->pw : 0, own = left + g->kw, reach = left + g->w + g->pw;
+    uint32_t left = last > g->pw ? last - g->pw : 0, own = left + g->kw,
+             reach = left + g->w + g->pw;
     uint32_t length = own + (reach > own + left ? reach - own - left : 0);
-    uint64_t weights =
-        ((uint64_t)g->c * g->o * (g->kh + height - 1u) + height) * length; /* and rows to end with */
+    uint64_t weights = ((uint64_t)g->c * g->o * (g->kh + height - 1u) + height) *
+                       length; /* and rows to end with */
     uint32_t chunk = stn_conv_chunk(g->kh, g->kw), chunks = (g->o + chunk - 1u) / chunk;
     uint32_t capacity = g->o * f->gy.h * f->gy.w;
     uint32_t items = (gx.n + GRAD_X_IMAGES - 1u) / GRAD_X_IMAGES;
@@ -137,7 +138,8 @@ static bool plane_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f
     if (entries >= (UINT64_C(1) << 31) || weights >= (UINT64_C(1) << 30)) {
         return false;
     }
-    uint64_t list = ocl_ws(k, entries * 8u), ends = ocl_ws(k, (uint64_t)items * groups * chunks * 4u);
+    uint64_t list = ocl_ws(k, entries * 8u),
+             ends = ocl_ws(k, (uint64_t)items * groups * chunks * 4u);
     uint64_t packed = ocl_ws(k, weights * 4u);
     char more[256], options[400];
     (void)snprintf(more, sizeof more,

@@ -1,0 +1,296 @@
+/* The sampler at an affine grid, bilinear, for CPU devices. Lanes are 16 pixels of an NCHW map of
+ * up to four channels (planes), or the 16 channels of a block of an NC16 map (blocks).
+ *
+ * One item per image. xt, yt hold the output coordinates of every pixel, padded with zeros to PP, a
+ * multiple of 16; OP = pixels of the output.
+ */
+#define GATHER(p, i)                                                                               \
+    ((float16)((p)[(i).s0], (p)[(i).s1], (p)[(i).s2], (p)[(i).s3], (p)[(i).s4], (p)[(i).s5],       \
+               (p)[(i).s6], (p)[(i).s7], (p)[(i).s8], (p)[(i).s9], (p)[(i).sa], (p)[(i).sb],       \
+               (p)[(i).sc], (p)[(i).sd], (p)[(i).se], (p)[(i).sf]))
+#define ZERO16 ((float16)(0.0f))
+#define SUB16(a, b) fma(-(b), (float16)(one), (a))
+
+/* One direction of 16 samples: corner indices (-1: outside), fraction, and factor of the gradient. */
+typedef struct {
+    int16 low, high;
+    float16 f, turn;
+} axis_t;
+
+static inline axis_t axis_of(float16 x, uint size, float s, float o, float per, float inv,
+                             uint aligned, uint padding, float one) {
+    axis_t a;
+    float16 p, ones = (float16)(one);
+    bool edge = padding == 2u || padding == 3u;
+    a.turn = (float16)(1.0f);
+    if (padding == 3u) {
+        float16 q = fma(x, (float16)(s), (float16)(s)), d = fabs(q);
+        int16 far = (as_int16(d) >= (int16)(as_int(0x1p20f))); /* NaN too */
+        a.turn = q < ZERO16 ? (float16)(-1.0f) : a.turn;
+        a.turn = far ? ZERO16 : a.turn;
+        d = far ? ZERO16 : d;
+        float16 n = floor(d * inv), r = fma(-n, (float16)(per), d);
+        r = r < ZERO16 ? fma((float16)(per), ones, r) : r;
+        r = r >= (float16)(per) ? SUB16(r, (float16)(per)) : r;
+        int16 flip = r > (float16)(0.5f * per);
+        a.turn = flip ? -a.turn : a.turn;
+        r = flip ? SUB16((float16)(per), r) : r;
+        p = aligned != 0u ? r : SUB16(r, (float16)(0.5f));
+    } else {
+        float16 least = (float16)(-2.0f), most = (float16)((float)(size + 1u));
+        p = fma(x, (float16)(s), (float16)(o));
+        p = (as_int16(p) & (int16)(0x7fffffff)) > (int16)(0x7f800000) ? least : p;
+        p = p > least ? p : least;
+        p = p < most ? p : most;
+    }
+    p = rint(p * 0x1p20f) * 0x1p-20f;
+    if (edge) {
+        float16 last = (float16)((float)(size - 1u));
+        int16 inside = p > ZERO16;
+        p = inside ? p : ZERO16;
+        a.turn = inside ? a.turn : ZERO16;
+        inside = p < last;
+        p = inside ? p : last;
+        a.turn = inside ? a.turn : ZERO16;
+    }
+    float16 corner = floor(p);
+    a.f = SUB16(p, corner);
+    a.low = convert_int16(corner);
+    a.high = a.low + (int16)(1);
+    a.high = edge ? min(a.high, (int16)((int)size - 1)) : a.high;
+    a.low = as_uint16(a.low) < (uint16)(size) ? a.low : (int16)(-1);
+    a.high = as_uint16(a.high) < (uint16)(size) ? a.high : (int16)(-1);
+    return a;
+}
+
+/* Both directions of pixels i ... i+15. */
+#define AXIS(row, size, s, o, per, inv)                                                            \
+    axis_of(SNAP16(fma((float16)(theta[row]), vload16(0, xt + i),                                  \
+                       fma((float16)(theta[row + 1]), vload16(0, yt + i),                          \
+                           (float16)(theta[row + 2]))),                                            \
+                   STN_LIM_X),                                                                     \
+            size, s, o, per, inv, aligned, padding, one)
+#define AXES                                                                                       \
+    axis_t h = AXIS(0, W, sx, ox, perx, invx), v = AXIS(3, H, sy, oy, pery, invy);                 \
+    int16 width = (int16)((int)W), at0 = PLACE(v.low, h.low), at1 = PLACE(v.low, h.high),          \
+          at2 = PLACE(v.high, h.low), at3 = PLACE(v.high, h.high);
+#define PLACE(y, x) (((x) | (y)) < (int16)(0) ? (int16)(-1) : (y)*width + (x))
+
+/* Steps of contract C5 from the corners a b / c d. */
+#define BLEND(fx, fy)                                                                              \
+    float16 t_ = fma(fx, SUB16(b, a), a), u_ = fma(fx, SUB16(d, c), c);                            \
+    float16 r = fma(fy, SUB16(u_, t_), t_);                                                        \
+    r = SNAP16(r, STN_LIM_X);
+#define SLOPES(fx, fy)                                                                             \
+    float16 ba_ = SUB16(b, a), ca_ = SUB16(c, a);                                                  \
+    float16 dx = fma(fy, SUB16(SUB16(d, c), ba_), ba_);                                            \
+    float16 dy = fma(fx, SUB16(SUB16(d, b), ca_), ca_);                                            \
+    dx = SNAP16(dx, STN_LIM_X), dy = SNAP16(dy, STN_LIM_X);
+
+/* Channel sums to gradients of the coordinate; to one entry of theta's gradient. */
+#define TURNED(sum, turn)                                                                          \
+    ((turn) == ZERO16 ? ZERO16 : SNAP16((turn) * (sum), STN_LIM_G))
+#define ADD_THETA(gx, gy_)                                                                         \
+    {                                                                                              \
+        float16 u = vload16(0, xt + i), w = vload16(0, yt + i);                                    \
+        t0 = fma(gx, u, t0), t1 = fma(gx, w, t1), t2 = fma(gx, ones, t2);                          \
+        t3 = fma(gy_, u, t3), t4 = fma(gy_, w, t4), t5 = fma(gy_, ones, t5);                       \
+    }
+#define PUT_THETA(k, s)                                                                            \
+    {                                                                                              \
+        float r = stn_snap_g(s * stn_snap_g(fold16(t##k, one)));                                   \
+        CHECK(r);                                                                                  \
+        out[n * 6u + k] = r;                                                                       \
+    }
+#define OPEN_THETA                                                                                 \
+    float16 ones = (float16)(one);                                                                 \
+    float16 t0 = ZERO16, t1 = ZERO16, t2 = ZERO16, t3 = ZERO16, t4 = ZERO16, t5 = ZERO16;
+#define CLOSE_THETA                                                                                \
+    PUT_THETA(0, sx) PUT_THETA(1, sx) PUT_THETA(2, sx)                                             \
+    PUT_THETA(3, sy) PUT_THETA(4, sy) PUT_THETA(5, sy)
+
+#define CHECK16(v)                                                                                 \
+    if (any(BAD16(v))) {                                                                           \
+        raise_flag(flags, flags_off, node, step1);                                                 \
+    }
+#define ONE_ITEM __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+#define GRID RD(theta), RD(xt), RD(yt), RD(background), uint C, uint OP, uint PP
+#define OPEN_GRID                                                                                  \
+    GO(theta), GO(xt), GO(yt), GO(background);                                                     \
+    uint n = (uint)get_global_id(0);                                                               \
+    if (n >= rows) {                                                                               \
+        return;                                                                                    \
+    }                                                                                              \
+    theta = theta + n * 6u;
+
+/* --- planes ----------------------------------------------------------------------------------- */
+
+#define PIXEL(i)                                                                                   \
+    (at##i < (int16)(0) ? outside : GATHER(plane_, max(at##i, (int16)(0))))
+#define CORNERS_PLANE(channel)                                                                     \
+    __global const float *plane_ = x + (n * C + (channel)) * H * W;                                \
+    float16 outside = (float16)(padding == 4u ? background[channel] : 0.0f);                       \
+    float16 a = PIXEL(0), b = PIXEL(1), c = PIXEL(2), d = PIXEL(3);
+
+/* OP >= 16: the last vector overlaps. */
+ONE_ITEM warp_planes(RD(x), GRID, WR(y), MAP, uint rows, FLAGS) {
+    OPEN_GRID GO(x), GO(y);
+    for (uint first = 0u; first < OP; first += 16u) {
+        uint i = min(first, OP - 16u);
+        AXES
+        for (uint channel = 0u; channel < C; channel++) {
+            CORNERS_PLANE(channel)
+            BLEND(h.f, v.f)
+            CHECK16(r)
+            vstore16(r, 0, y + (n * C + channel) * OP + i);
+        }
+    }
+}
+
+ONE_ITEM theta_planes(RD(gy), RD(x), GRID, WR(out), MAP, uint rows, FLAGS) {
+    OPEN_GRID GO(gy), GO(x), GO(out);
+    OPEN_THETA
+    for (uint i = 0u; i < PP; i += 16u) {
+        AXES
+        int16 place = min(LANES16, (int16)((int)(OP - 1u - i)));
+        /* PLANE16 of up to four channels: (0 + 2) + (1 + 3). */
+        float16 even_x = ZERO16, odd_x = ZERO16, even_y = ZERO16, odd_y = ZERO16;
+        for (uint channel = 0u; channel < C; channel++) {
+            CORNERS_PLANE(channel)
+            SLOPES(h.f, v.f)
+            __global const float *from = gy + (n * C + channel) * OP + i;
+            float16 g = i + 16u <= OP ? vload16(0, from) : GATHER(from, place);
+            g = LANES16 == place ? g : ZERO16;
+            dx = fma(g, dx, ZERO16), dy = fma(g, dy, ZERO16);
+            if ((channel & 1u) == 0u) {
+                even_x = fma(dx, ones, even_x), even_y = fma(dy, ones, even_y);
+            } else {
+                odd_x = fma(dx, ones, odd_x), odd_y = fma(dy, ones, odd_y);
+            }
+        }
+        float16 gx = TURNED(fma(odd_x, ones, even_x), h.turn);
+        float16 gv = TURNED(fma(odd_y, ones, even_y), v.turn);
+        ADD_THETA(gx, gv)
+    }
+    CLOSE_THETA
+}
+
+/* --- blocks ----------------------------------------------------------------------------------- */
+
+/* The facts of all pixels of an image in workspace, eight runs of PP words: places of the corners,
+ * fractions, and factors of the gradient. */
+#define STAGE                                                                                      \
+    stage = stage + n * 8u * PP;                                                                   \
+    for (uint i = 0u; i < PP; i += 16u) {                                                          \
+        AXES                                                                                       \
+        vstore16(as_float16(at0), 0, stage + i);                                                   \
+        vstore16(as_float16(at1), 0, stage + PP + i);                                              \
+        vstore16(as_float16(at2), 0, stage + 2u * PP + i);                                         \
+        vstore16(as_float16(at3), 0, stage + 3u * PP + i);                                         \
+        vstore16(h.f, 0, stage + 4u * PP + i);                                                     \
+        vstore16(v.f, 0, stage + 5u * PP + i);                                                     \
+        vstore16(h.turn, 0, stage + 6u * PP + i);                                                  \
+        vstore16(v.turn, 0, stage + 7u * PP + i);                                                  \
+    }
+#define AT(i) as_int(stage[(i)*PP + p])
+#define BLOCKS ((C + 15u) / 16u)
+#define BLOCK(map, block, pixels) ((map) + (n * BLOCKS + (block)) * (pixels)*16u)
+#define CORNER_BLOCK(i) (AT(i) < 0 ? outside : vload16((size_t)AT(i), from))
+#define CORNERS_BLOCK(block)                                                                       \
+    __global const float *from = BLOCK(x, block, H *W);                                            \
+    float16 a = CORNER_BLOCK(0), b = CORNER_BLOCK(1), c = CORNER_BLOCK(2), d = CORNER_BLOCK(3);
+
+/* Values outside, of the up to eight channels that may have a background. */
+static inline float16 outside_of(__global const float *background, uint C, uint padding) {
+    float16 v = ZERO16;
+    if (padding == 4u) {
+        v.lo = vload8(0, background);
+        v = LANES16 < (int16)((int)C) ? v : ZERO16;
+    }
+    return v;
+}
+
+ONE_ITEM warp_blocks(RD(x), GRID, WR(stage), WR(y), MAP, uint rows, FLAGS) {
+    OPEN_GRID GO(x), GO(stage), GO(y);
+    STAGE
+    float16 outside = outside_of(background, C, padding);
+    int16 bad = (int16)(0);
+    for (uint block = 0u; block < BLOCKS; block++) {
+        __global float *to = BLOCK(y, block, OP);
+        for (uint p = 0u; p < OP; p++) {
+            CORNERS_BLOCK(block)
+            BLEND((float16)(stage[4u * PP + p]), (float16)(stage[5u * PP + p]))
+            bad |= BAD16(r);
+            vstore16(r, p, to);
+        }
+    }
+    if (any(bad)) {
+        raise_flag(flags, flags_off, node, step1);
+    }
+}
+
+ONE_ITEM theta_blocks(RD(gy), RD(x), GRID, WR(stage), WR(out), MAP, uint rows, FLAGS) {
+    OPEN_GRID GO(gy), GO(x), GO(stage), GO(out);
+    STAGE
+    float16 outside = outside_of(background, C, padding);
+    __global float *sum_x = stage + 4u * PP, *sum_y = stage + 5u * PP;
+    for (uint p = 0u; p < OP; p++) {
+        float16 total_x = ZERO16, total_y = ZERO16, fx = (float16)(sum_x[p]),
+                fy = (float16)(sum_y[p]);
+        for (uint block = 0u; block < BLOCKS; block++) {
+            CORNERS_BLOCK(block)
+            SLOPES(fx, fy)
+            float16 g = vload16(p, BLOCK(gy, block, OP));
+            total_x = fma(g, dx, total_x), total_y = fma(g, dy, total_y);
+        }
+        sum_x[p] = fold16(total_x, one);
+        sum_y[p] = fold16(total_y, one);
+    }
+    for (uint p = OP; p < PP; p++) {
+        sum_x[p] = 0.0f;
+        sum_y[p] = 0.0f;
+    }
+    OPEN_THETA
+    for (uint i = 0u; i < PP; i += 16u) {
+        float16 gx = TURNED(vload16(0, sum_x + i), vload16(0, stage + 6u * PP + i));
+        float16 gv = TURNED(vload16(0, sum_y + i), vload16(0, stage + 7u * PP + i));
+        ADD_THETA(gx, gv)
+    }
+    CLOSE_THETA
+}
+
+/* Scatters the output pixels in row-major order. */
+#define SCATTER(i, weight)                                                                         \
+    if (AT(i) >= 0) {                                                                              \
+        size_t where = (size_t)AT(i);                                                              \
+        vstore16(fma((float16)(weight), g, vload16(where, to)), where, to);                        \
+    }
+ONE_ITEM grad_blocks(RD(gy), GRID, WR(stage), WR(gx), MAP, uint rows, FLAGS) {
+    OPEN_GRID GO(gy), GO(stage), GO(gx);
+    STAGE
+    int16 bad = (int16)(0);
+    for (uint block = 0u; block < BLOCKS; block++) {
+        __global float *to = BLOCK(gx, block, H *W);
+        for (uint q = 0u; q < H * W; q++) {
+            vstore16(ZERO16, q, to);
+        }
+        for (uint p = 0u; p < OP; p++) {
+            float16 g = vload16(p, BLOCK(gy, block, OP));
+            float fx = stage[4u * PP + p], fy = stage[5u * PP + p], hx = SUB(one, fx),
+                  hy = SUB(one, fy);
+            SCATTER(0, hx * hy)
+            SCATTER(1, fx * hy)
+            SCATTER(2, hx * fy)
+            SCATTER(3, fx * fy)
+        }
+        for (uint q = 0u; q < H * W; q++) {
+            float16 r = vload16(q, to);
+            r = SNAP16(r, STN_LIM_G);
+            bad |= BAD16(r);
+            vstore16(r, q, to);
+        }
+    }
+    if (any(bad)) {
+        raise_flag(flags, flags_off, node, step1);
+    }
+}
