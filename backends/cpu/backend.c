@@ -320,7 +320,7 @@ static const struct op_facts *find_op(uint32_t op) {
 }
 
 /* Copies parameters; false if the struct is from a newer ABI and says something unknown. */
-static bool copy_params(const struct op_facts *facts, const void *params, cpu_params *copy) {
+static bool copy_params(const struct op_facts *facts, const void *params, stn_op_params *copy) {
     memset(copy, 0, sizeof *copy);
     uint32_t size;
     memcpy(&size, params, sizeof size);
@@ -501,5 +501,5 @@ static int32_t init(const stn_host *services, stn_err *err) {
     return STN_OK;
 }
 
-STN_PLUGIN(STN_KIND_BACKEND, CPU_PLUGIN_NAME, "0.1.0", "MIT", "CPU kernels: scalar reference and SIMD sets",
-           options_info, 2, &vtable, init, NULL);
+STN_PLUGIN(STN_KIND_BACKEND, CPU_PLUGIN_NAME, "0.1.0", "MIT",
+           "CPU kernels: scalar reference and SIMD sets", options_info, 2, &vtable, init, NULL);

@@ -23,24 +23,6 @@ uint32_t cpu_pool_threads(const cpu_pool *pool);
 void cpu_pool_run(cpu_pool *pool, uint32_t tasks,
                   void (*fn)(void *user, uint32_t task, uint32_t thread), void *user);
 
-/* Parameters of any op, copied at preparation. */
-typedef union cpu_params {
-    uint32_t struct_size;
-    stn_conv_params conv;
-    stn_linear_params linear;
-    stn_reduce_params reduce;
-    stn_pool_params pool;
-    stn_act_params act;
-    stn_dropout_params dropout;
-    stn_bn_params bn;
-    stn_warp_params warp;
-    stn_loss_params loss;
-    stn_scale_params scale;
-    stn_opt_params opt;
-    stn_none_params none;
-    stn_conv_block_params block;
-} cpu_params;
-
 typedef struct cpu_call cpu_call;
 typedef void (*cpu_fn)(const cpu_call *call);
 
@@ -53,7 +35,7 @@ typedef struct cpu_impl {
 
 struct stn_kernel {
     uint32_t op, n_in, n_out;
-    cpu_params params;
+    stn_op_params params;
     stn_tensor in[STN_MAX_IN], out[STN_MAX_OUT];
     cpu_impl impl;
     uint64_t ns; /* duration of the last run */

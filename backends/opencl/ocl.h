@@ -227,22 +227,7 @@ typedef struct ocl_launch {
     cl_kernel kernel; /* NULL until the first run or prepare_end */
 } ocl_launch;
 
-typedef union ocl_params {
-    uint32_t struct_size;
-    stn_conv_params conv;
-    stn_linear_params linear;
-    stn_reduce_params reduce;
-    stn_pool_params pool;
-    stn_act_params act;
-    stn_dropout_params dropout;
-    stn_bn_params bn;
-    stn_warp_params warp;
-    stn_loss_params loss;
-    stn_scale_params scale;
-    stn_opt_params opt;
-    stn_none_params none;
-    stn_conv_block_params block;
-} ocl_params;
+typedef stn_op_params ocl_params;
 
 /* `failed` is sticky while an op file builds the list; in a query (query = true) nothing is kept
  * but the workspace size. */

@@ -21,7 +21,7 @@
 typedef struct bench {
     const char *name;
     stn_op_desc desc;
-    optest_params params;
+    stn_op_params params;
     stn_tensor in[STN_MAX_IN], out[STN_MAX_OUT];
     uint32_t cnn, sl1;
     double flop;

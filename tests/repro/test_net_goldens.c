@@ -31,8 +31,7 @@ static stn_ctx *ctx;
 static stn_dev *dev;
 static stn_err err;
 
-/* ---- golden files
- * -------------------------------------------------------------------------------------- */
+/* ---- golden files ------------------------------------------------------------------------- */
 
 static stn_tensor_entry entry(const golden *g, const char *prefix, const char *name) {
     char key[200];
@@ -88,8 +87,7 @@ static void compare(golden *g, const char *prefix, const char *name, const float
     measure(g, prefix, name, most > 0 ? far / most : far);
 }
 
-/* ---- parameters by the generator of the full-width files
- * -------------------------------------------------- */
+/* ---- parameters by the generator of the full-width files ---------------------------------- */
 
 static uint64_t mix(uint64_t z) {
     z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
@@ -121,8 +119,7 @@ static uint64_t fan_in(const golden *g, const stn_state_info *info) {
     return w.elems / w.dim[0];
 }
 
-/* ---- one network
- * --------------------------------------------------------------------------------------- */
+/* ---- one network -------------------------------------------------------------------------- */
 
 static void open_net(golden *g) {
     static const char *const variants[] = {"rotate", "scale", "translate"};

@@ -16,24 +16,6 @@
 
 #include <stn/backend.h>
 
-/* Parameters of any operator. */
-typedef union optest_params {
-    uint32_t struct_size;
-    stn_conv_params conv;
-    stn_linear_params linear;
-    stn_reduce_params reduce;
-    stn_pool_params pool;
-    stn_act_params act;
-    stn_dropout_params dropout;
-    stn_bn_params bn;
-    stn_warp_params warp;
-    stn_loss_params loss;
-    stn_scale_params scale;
-    stn_opt_params opt;
-    stn_none_params none;
-    stn_conv_block_params block;
-} optest_params;
-
 /* What an input holds: decides range and class of its data. */
 enum {
     OPTEST_X,       /* class X */
@@ -62,7 +44,7 @@ enum { OPTEST_LR, OPTEST_EPS, OPTEST_LW, OPTEST_INV_N, OPTEST_INV_N1, OPTEST_SLO
 typedef struct optest_case {
     char name[128];
     uint32_t op, n_in, n_out;
-    optest_params params;
+    stn_op_params params;
     stn_tensor in[STN_MAX_IN], out[STN_MAX_OUT];
     uint32_t role[STN_MAX_IN];        /* OPTEST_X ... */
     uint32_t limit;                   /* of indices and labels */

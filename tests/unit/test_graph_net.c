@@ -101,8 +101,7 @@ static void expect_equal_after_training(const stn_net_spec *x, const stn_net_spe
     stn_net_close(b);
 }
 
-/* ---- one result, whatever the plan
- * --------------------------------------------------------------------- */
+/* ---- one result, whatever the plan -------------------------------------------------------- */
 
 static uint32_t count_op(const stn_net *net, uint32_t op) {
     uint32_t n = 0;
@@ -265,8 +264,7 @@ Test(net, rows_past_the_count_do_not_matter) {
     stn_net_close(b);
 }
 
-/* ---- steps and results
- * --------------------------------------------------------------------------------- */
+/* ---- steps and results -------------------------------------------------------------------- */
 
 Test(net, loss_and_errors_follow_from_the_logits) {
     stn_net_spec spec = tiny_spec();
@@ -455,8 +453,7 @@ Test(net, nonfinite_value_is_blamed_and_changes_nothing) {
     stn_net_close(net);
 }
 
-/* ---- state
- * --------------------------------------------------------------------------------------------- */
+/* ---- state -------------------------------------------------------------------------------- */
 
 Test(net, initial_values_follow_the_contract) {
     stn_net_spec spec = tiny_spec();
@@ -553,8 +550,7 @@ Test(net, written_state_is_brought_into_its_class) {
     stn_net_close(net);
 }
 
-/* ---- failures
- * ------------------------------------------------------------------------------------------ */
+/* ---- failures ----------------------------------------------------------------------------- */
 
 Test(net, bad_specs_are_refused) {
     stn_net_spec good = tiny_spec(), bad[8];

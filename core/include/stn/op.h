@@ -161,6 +161,24 @@ typedef struct stn_conv_block_params {
     stn_pool_params pool;
 } stn_conv_block_params;
 
+/* The parameters of any operator: what a backend copies when it prepares one. */
+typedef union stn_op_params {
+    uint32_t struct_size;
+    stn_conv_params conv;
+    stn_linear_params linear;
+    stn_reduce_params reduce;
+    stn_pool_params pool;
+    stn_act_params act;
+    stn_dropout_params dropout;
+    stn_bn_params bn;
+    stn_warp_params warp;
+    stn_loss_params loss;
+    stn_scale_params scale;
+    stn_opt_params opt;
+    stn_none_params none;
+    stn_conv_block_params block;
+} stn_op_params;
+
 /* One operator with its operands. `params` points to the struct that op.def names. */
 typedef struct stn_op_desc {
     uint32_t struct_size;

@@ -187,8 +187,7 @@ const char *stn_config_identity(stn_config *config);
 uint32_t stn_recipe_count(stn_ctx *ctx);
 const char *stn_recipe_name(stn_ctx *ctx, uint32_t index);
 
-/* ---- nets: a model on a device
- * ------------------------------------------------------------------- */
+/* ---- nets: a model on a device ------------------------------------------------------------ */
 
 enum { STN_OPT_SGD = 0, STN_OPT_ADAM = 1, STN_OPT_ADAMW = 2 };
 
@@ -295,8 +294,7 @@ typedef struct stn_net_memory {
 } stn_net_memory;
 void stn_net_memory_get(const stn_net *net, stn_net_memory *memory);
 
-/* ---- runs
- * ------------------------------------------------------------------------------------------ */
+/* ---- runs --------------------------------------------------------------------------------- */
 
 typedef struct stn_run_options {
     bool keep_values, no_fusion; /* as in stn_net_spec */
@@ -356,8 +354,7 @@ int32_t stn_run_load(stn_run *run, const char *path, stn_err *err);
  * `save-every` steps, keeping the last two checkpoints. */
 int32_t stn_run_directory(stn_run *run, const char *dir, bool resume, stn_err *err);
 
-/* ---- checkpoint files
- * ---------------------------------------------------------------------------- */
+/* ---- checkpoint files --------------------------------------------------------------------- */
 
 /* Reads and verifies a whole file. */
 int32_t stn_ckpt_open(const char *path, stn_ckpt **ckpt, stn_err *err);
@@ -413,8 +410,7 @@ const char *stn_tensors_metadata(const stn_tensors *file, const char *key); /* N
 int32_t stn_tensors_write(const char *path, const stn_tensor_entry *entries, uint32_t n,
                           const char *const *metadata /* key, value, ..., NULL */, stn_err *err);
 
-/* ---- data directories
- * ---------------------------------------------------------------------------- */
+/* ---- data directories --------------------------------------------------------------------- */
 
 /* Where a dataset's files lie: --data-dir, STN_DATA_DIR, the user's data directory, then the
  * distribution's own; the error lists every place tried. */

@@ -39,7 +39,7 @@ static void contribute(pass *p, const stn__node *f, uint32_t slot, stn_val grad)
 }
 
 /* Adds a gradient operator of forward node f without outputs. */
-static bool node(pass *p, const stn__node *f, uint32_t op, const stn__params *params,
+static bool node(pass *p, const stn__node *f, uint32_t op, const stn_op_params *params,
                  const stn_val *in, uint32_t n_in) {
     char name[STN__NAME];
     (void)snprintf(name, sizeof name, "grad of %.110s", f->name);
@@ -56,19 +56,18 @@ static void output(pass *p, const stn__node *f, uint32_t slot) {
 }
 
 /* One gradient operator with one output. */
-static void grad(pass *p, const stn__node *f, uint32_t slot, uint32_t op, const stn__params *params,
-                 const stn_val *in, uint32_t n_in) {
+static void grad(pass *p, const stn__node *f, uint32_t slot, uint32_t op,
+                 const stn_op_params *params, const stn_val *in, uint32_t n_in) {
     if (slot < f->n_in && wanted(p, f->in[slot]) && node(p, f, op, params, in, n_in)) {
         output(p, f, slot);
     }
 }
 
-/* ---- rules: f is the forward node, gy the gradient of its first output
- * ----------------------------- */
+/* ---- rules: f is the forward node, gy the gradient of its first output -------------------- */
 
 static void conv_rule(pass *p, const stn__node *f, stn_val gy) {
     bool linear = f->op == STN_OP_LINEAR;
-    stn__params reduce = {
+    stn_op_params reduce = {
         .reduce = {sizeof reduce.reduce, linear ? f->params.linear.shards : f->params.conv.shards}};
     grad(p, f, 1, linear ? STN_OP_LINEAR_GRAD_W : STN_OP_CONV_GRAD_W, &f->params,
          (stn_val[]){gy, f->in[0]}, 2);
@@ -152,7 +151,7 @@ static void sum_rule(pass *p, const stn__node *f, stn_val gy) {
 }
 
 static void scale_rule(pass *p, const stn__node *f, stn_val gy) {
-    stn__params params = {.scale = {sizeof params.scale, 1, f->params.scale.factor}};
+    stn_op_params params = {.scale = {sizeof params.scale, 1, f->params.scale.factor}};
     if (f->params.scale.factor == 1.0f) {
         contribute(p, f, 0, gy);
     } else {
@@ -179,8 +178,7 @@ static const struct {
     {STN__OP_GRAD_SCALE, scale_rule},
 };
 
-/* ---- the walk
- * --------------------------------------------------------------------------------------- */
+/* ---- the walk ----------------------------------------------------------------------------- */
 
 static bool before(const part *a, const part *b) {
     return a->decl != b->decl ? a->decl > b->decl : a->slot > b->slot;
@@ -232,7 +230,7 @@ static stn_val gather(pass *p, stn_val v) {
         in[i] = found[i].grad;
         name_part(g, in[i], name);
     }
-    stn__params params = {.scale = {sizeof params.scale, 1, 1.0f}};
+    stn_op_params params = {.scale = {sizeof params.scale, 1, 1.0f}};
     stn_tensor t = g->value[v].tensor;
     if (stn__graph_node(g, STN_OP_SUM, &params, in, n, name) == NULL) {
         return STN_NO_VALUE;

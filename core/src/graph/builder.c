@@ -47,7 +47,7 @@ static const char *second_output(uint32_t op) {
 
 /* Adds a node and its outputs; `name` is the first output's, others append a suffix. The base of
  * the outputs is the first output's final name for a layer, the base of in[0] otherwise. */
-static stn_val emit(stn_graph *g, uint32_t op, const stn__params *params, const stn_val *in,
+static stn_val emit(stn_graph *g, uint32_t op, const stn_op_params *params, const stn_val *in,
                     uint32_t n_in, const char *name, bool layer) {
     stn_tensor tin[STN_MAX_IN], tout[STN_MAX_OUT];
     for (uint32_t i = 0; i < n_in; i++) {
@@ -88,7 +88,7 @@ static stn_val emit(stn_graph *g, uint32_t op, const stn__params *params, const 
 }
 
 /* As emit, for an operator without a path: named after the layer that made in[0]. */
-static stn_val emit_after(stn_graph *g, uint32_t op, const stn__params *params, const stn_val *in,
+static stn_val emit_after(stn_graph *g, uint32_t op, const stn_op_params *params, const stn_val *in,
                           uint32_t n_in) {
     if (!known(g, in[0], stn__op_name(op))) {
         return STN_NO_VALUE;
@@ -150,8 +150,7 @@ static stn_val state(stn_graph *g, uint32_t role, const char *path, const char *
     return g->failed ? STN_NO_VALUE : stn__graph_state(g, item);
 }
 
-/* ---- inputs and constants
- * ------------------------------------------------------------------------- */
+/* ---- inputs and constants ----------------------------------------------------------------- */
 
 /* Takes a copy of `n` numbers in class X, repeated `rows` times. */
 static stn_val add_constant(stn_graph *g, const char *name, const float *data, uint32_t rows,
@@ -219,8 +218,7 @@ static stn_val all_rows(stn_graph *g, stn_val v) {
     return rows;
 }
 
-/* ---- layers with parameters
- * ------------------------------------------------------------------------- */
+/* ---- layers with parameters --------------------------------------------------------------- */
 
 static stn_val build_conv(stn_graph *g, const char *path, stn_val x, const stn_conv_spec *spec) {
     if (!path_ok(g, path) || !known(g, x, path)) {
@@ -233,8 +231,8 @@ static stn_val build_conv(stn_graph *g, const char *path, stn_val x, const stn_c
         return stn__graph_fail(g, STN_E_USAGE, "layer %s: %ux%u convolution to %u channels of %s",
                                path, spec->kh, spec->kw, spec->out, stn__shape_text(t, text));
     }
-    stn__params p = {.conv = {sizeof p.conv, spec->stride_h, spec->stride_w, spec->pad_h,
-                              spec->pad_w, g->shards}};
+    stn_op_params p = {.conv = {sizeof p.conv, spec->stride_h, spec->stride_w, spec->pad_h,
+                                spec->pad_w, g->shards}};
     stn_val in[3] = {x, STN_NO_VALUE, STN_NO_VALUE};
     in[1] =
         state(g, STN__ROLE_PARAM, path, "weight", f32(4, spec->out, t->dim[1], spec->kh, spec->kw),
@@ -257,7 +255,7 @@ static stn_val build_linear(stn_graph *g, const char *path, stn_val x, uint32_t 
         return stn__graph_fail(g, STN_E_USAGE, "layer %s: linear layer from %llu to %u numbers",
                                path, (unsigned long long)fan_in, out);
     }
-    stn__params p = {.linear = {sizeof p.linear, g->shards}};
+    stn_op_params p = {.linear = {sizeof p.linear, g->shards}};
     stn_val in[3] = {x, STN_NO_VALUE, STN_NO_VALUE};
     in[1] = state(g, STN__ROLE_PARAM, path, "weight", f32(2, out, (uint32_t)fan_in, 1, 1), init,
                   (uint32_t)fan_in);
@@ -279,9 +277,9 @@ static stn_val build_batch_norm(stn_graph *g, const char *path, stn_val x, uint3
         return stn__graph_fail(g, STN_E_USAGE, "layer %s: batch norm with eps %g, momentum %g",
                                path, (double)eps, (double)momentum);
     }
-    stn__params p = {.bn = {sizeof p.bn, g->shards, eps, momentum,
-                            stn__slot(g->slots, STN__SLOT_BN_INV_N, plane),
-                            stn__slot(g->slots, STN__SLOT_BN_INV_N1, plane)}};
+    stn_op_params p = {.bn = {sizeof p.bn, g->shards, eps, momentum,
+                              stn__slot(g->slots, STN__SLOT_BN_INV_N, plane),
+                              stn__slot(g->slots, STN__SLOT_BN_INV_N1, plane)}};
     if (p.bn.slot_inv_n1 == UINT32_MAX) {
         return stn__graph_fail(g, STN_E_UNSUPPORTED, "layer %s: too many sizes of batch norm",
                                path);
@@ -307,22 +305,22 @@ static stn_val build_batch_norm(stn_graph *g, const char *path, stn_val x, uint3
     return y;
 }
 
-/* ---- layers without parameters
- * ---------------------------------------------------------------------- */
+/* ---- layers without parameters ------------------------------------------------------------ */
 
 static stn_val build_maxpool(stn_graph *g, stn_val x, uint32_t window, uint32_t stride) {
-    stn__params p = {.pool = {sizeof p.pool, window, window, stride, stride, 1.0f}};
+    stn_op_params p = {.pool = {sizeof p.pool, window, window, stride, stride, 1.0f}};
     return emit_after(g, STN_OP_MAXPOOL, &p, &x, 1);
 }
 
 static stn_val build_avgpool(stn_graph *g, stn_val x, uint32_t window, uint32_t stride) {
     double area = window == 0 ? 1.0 : (double)window * window;
-    stn__params p = {.pool = {sizeof p.pool, window, window, stride, stride, (float)(1.0 / area)}};
+    stn_op_params p = {
+        .pool = {sizeof p.pool, window, window, stride, stride, (float)(1.0 / area)}};
     return emit_after(g, STN_OP_AVGPOOL, &p, &x, 1);
 }
 
 static stn_val build_act(stn_graph *g, stn_val x, float slope) {
-    stn__params p = {.act = {sizeof p.act, slope}};
+    stn_op_params p = {.act = {sizeof p.act, slope}};
     return emit_after(g, STN_OP_ACT, &p, &x, 1);
 }
 
@@ -337,8 +335,8 @@ static stn_val build_dropout(stn_graph *g, stn_val x, double p) {
     if (g->eval || p == 0.0) {
         return x;
     }
-    stn__params q = {.dropout = {sizeof q.dropout, g->n_dropouts++, (uint32_t)floor(p * 0x1p32),
-                                 (float)(1.0 / (1.0 - p))}};
+    stn_op_params q = {.dropout = {sizeof q.dropout, g->n_dropouts++, (uint32_t)floor(p * 0x1p32),
+                                   (float)(1.0 / (1.0 - p))}};
     return emit_after(g, STN_OP_DROPOUT, &q, &x, 1);
 }
 
@@ -347,13 +345,13 @@ static stn_val build_halve(stn_graph *g, stn_val x) {
 }
 
 static stn_val build_add(stn_graph *g, stn_val a, stn_val b) {
-    stn__params p = {.scale = {sizeof p.scale, 0, 1.0f}};
+    stn_op_params p = {.scale = {sizeof p.scale, 0, 1.0f}};
     stn_val in[2] = {a, b};
     return emit_after(g, STN_OP_SUM, &p, in, 2);
 }
 
 static stn_val build_scale(stn_graph *g, stn_val x, float factor) {
-    stn__params p = {.scale = {sizeof p.scale, 0, factor}};
+    stn_op_params p = {.scale = {sizeof p.scale, 0, factor}};
     return emit_after(g, STN_OP_SCALE, &p, &x, 1);
 }
 
@@ -368,7 +366,7 @@ static stn_val build_scale_grad(stn_graph *g, stn_val x, float factor) {
     if (g->eval) {
         return x;
     }
-    stn__params p = {.scale = {sizeof p.scale, 1, factor}};
+    stn_op_params p = {.scale = {sizeof p.scale, 1, factor}};
     stn_tensor t = g->value[x].tensor;
     char name[STN__NAME];
     (void)snprintf(name, sizeof name, "%s.scale_grad", g->value[x].base);
@@ -386,7 +384,7 @@ static stn_val build_warp(stn_graph *g, stn_val x, stn_val theta, const stn_warp
     if (!known(g, x, "warp") || !known(g, theta, "warp")) {
         return STN_NO_VALUE;
     }
-    stn__params p;
+    stn_op_params p;
     memset(&p, 0, sizeof p);
     uint32_t size = spec->struct_size;
     memcpy(&p, spec, size < sizeof p.warp ? size : sizeof p.warp);
@@ -398,13 +396,12 @@ static stn_val build_warp(stn_graph *g, stn_val x, stn_val theta, const stn_warp
 }
 
 static stn_val build_compose(stn_graph *g, stn_val a, stn_val b) {
-    stn__params p = {.none = {sizeof p.none}};
+    stn_op_params p = {.none = {sizeof p.none}};
     stn_val in[2] = {all_rows(g, a), all_rows(g, b)};
     return emit_after(g, STN_OP_COMPOSE, &p, in, 2);
 }
 
-/* ---- marks, loss, errors
- * ------------------------------------------------------------------------------ */
+/* ---- marks, loss, errors ------------------------------------------------------------------ */
 
 static void build_mark(stn_graph *g, const char *name, stn_val v) {
     if (!path_ok(g, name) || !known(g, v, name)) {
@@ -446,7 +443,7 @@ static void build_loss(stn_graph *g, stn_val logits, uint32_t heads, uint32_t cl
         return;
     }
     build_mark(g, "logits", logits);
-    stn__params p = {
+    stn_op_params p = {
         .loss = {sizeof p.loss, heads, classes, stn__slot(g->slots, STN__SLOT_INV_COUNT, 0)}};
     stn_val in[2] = {logits, g->labels};
     stn_val stats = emit(g, STN_OP_XENT, &p, in, 2, "loss", true);
@@ -484,8 +481,7 @@ const stn_builder stn__builder = {
     .fail = build_fail,
 };
 
-/* ---- build
- * -------------------------------------------------------------------------------------------- */
+/* ---- build -------------------------------------------------------------------------------- */
 
 /* Pixels, labels and the normalised image. */
 static void begin(stn_graph *g, const stn_net_spec *net) {
@@ -497,7 +493,7 @@ static void begin(stn_graph *g, const stn_net_spec *net) {
     g->labels = stn__graph_value(g, STN__LABELS, &labels, true, "labels");
     stn_val in[3] = {g->pixels, add_constant(g, "normalise.mul", net->mul, 1, r->channels, 1),
                      add_constant(g, "normalise.add", net->add, 1, r->channels, 1)};
-    stn__params p = {.none = {sizeof p.none}};
+    stn_op_params p = {.none = {sizeof p.none}};
     g->image = emit(g, STN_OP_UNPACK, &p, in, 3, "image", true);
 }
 

@@ -11,7 +11,7 @@
 typedef struct chain {
     uint32_t conv;
     int32_t pool, act; /* nodes, or -1 */
-    stn__params params;
+    stn_op_params params;
 } chain;
 
 /* The only consumer of v if it is an operator `op` that reads v once, else -1. */
@@ -57,7 +57,7 @@ static bool find_chain(const stn_graph *g, uint32_t k, chain *c) {
 }
 
 static bool accepts(const stn_backend *backend, stn_device *device, uint32_t op,
-                    const stn__params *params, const stn_tensor *in, uint32_t n_in,
+                    const stn_op_params *params, const stn_tensor *in, uint32_t n_in,
                     const stn_tensor *out, uint32_t n_out) {
     stn_op_desc desc = {sizeof desc, op, n_in, n_out, params, in, out};
     stn_support support = {.struct_size = sizeof support};

@@ -78,8 +78,7 @@ const char *stn__shape_text(const stn_tensor *t, char text[64]) {
     return text;
 }
 
-/* ---- values
- * --------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------- */
 
 stn_val stn__graph_find(const stn_graph *g, const char *name) {
     for (uint32_t i = 0; i < g->n_marks; i++) {
@@ -148,11 +147,10 @@ stn_val stn__graph_state(stn_graph *g, uint32_t item) {
     return *known;
 }
 
-/* ---- nodes
- * ---------------------------------------------------------------------------------------- */
+/* ---- nodes -------------------------------------------------------------------------------- */
 
-stn__node *stn__graph_node(stn_graph *g, uint32_t op, const stn__params *params, const stn_val *in,
-                           uint32_t n_in, const char *name) {
+stn__node *stn__graph_node(stn_graph *g, uint32_t op, const stn_op_params *params,
+                           const stn_val *in, uint32_t n_in, const char *name) {
     if (g->failed) {
         return NULL;
     }

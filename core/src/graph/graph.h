@@ -22,24 +22,6 @@
 /* A node that exists only before planning: y is x, its gradient is multiplied by scale.factor. */
 #define STN__OP_GRAD_SCALE 0x10000u
 
-/* Parameters of any operator. */
-typedef union stn__params {
-    uint32_t struct_size;
-    stn_conv_params conv;
-    stn_linear_params linear;
-    stn_reduce_params reduce;
-    stn_pool_params pool;
-    stn_act_params act;
-    stn_dropout_params dropout;
-    stn_bn_params bn;
-    stn_warp_params warp;
-    stn_loss_params loss;
-    stn_scale_params scale;
-    stn_opt_params opt;
-    stn_none_params none;
-    stn_conv_block_params block;
-} stn__params;
-
 /* ---- per-step scalars: computed on the host in double, rounded once ----------------------------
  */
 
@@ -124,7 +106,7 @@ typedef struct stn__node {
     uint32_t decl; /* order of declaration, fixed before fusion: orders sums of gradients */
     uint32_t n_in, n_out;
     stn_val in[STN_MAX_IN], out[STN_MAX_OUT];
-    stn__params params;
+    stn_op_params params;
     uint32_t item[2];     /* BN: items of the running mean and variance */
     char name[STN__NAME]; /* of the layer, for messages */
 } stn__node;
@@ -194,8 +176,8 @@ void stn__graph_name(stn_graph *g, stn_val v, const char *name);
 stn_val stn__graph_find(const stn_graph *g, const char *name);
 /* Adds a node at the end; out[] must be set by the caller with stn__graph_output. NULL after an
  * error. The pointer is valid until the next node is added. */
-stn__node *stn__graph_node(stn_graph *g, uint32_t op, const stn__params *params, const stn_val *in,
-                           uint32_t n_in, const char *name);
+stn__node *stn__graph_node(stn_graph *g, uint32_t op, const stn_op_params *params,
+                           const stn_val *in, uint32_t n_in, const char *name);
 /* Adds an output value to the last node. */
 stn_val stn__graph_output(stn_graph *g, const stn_tensor *tensor, bool batched, const char *name);
 /* The value of a state item in this graph, created on first use. */
@@ -207,8 +189,7 @@ const char *stn__op_name(uint32_t op);
 /* "[8,64,20,20]" */
 const char *stn__shape_text(const stn_tensor *t, char text[64]);
 
-/* ---- passes
- * -------------------------------------------------------------------------------------- */
+/* ---- passes ------------------------------------------------------------------------------- */
 
 /* Replaces conv, [max-pool], [activation] chains by CONV_BLOCK where the device takes the block and
  * the gradients the training graph will need. */

@@ -6,8 +6,7 @@
 
 #include "base/mem.h"
 
-/* ---- checks
- * ---------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------- */
 
 static bool rate_ok(double x) {
     return isfinite(x) && x >= 0.0;
@@ -61,8 +60,7 @@ static int32_t check_optimizer(const stn_net_spec *s, stn_err *err) {
     return STN_OK;
 }
 
-/* ---- device memory
- * ---------------------------------------------------------------------------------- */
+/* ---- device memory ------------------------------------------------------------------------ */
 
 static int32_t allocate(stn_net *net, uint64_t bytes, const char *what, stn_buf **buf,
                         stn_err *err) {
@@ -167,8 +165,7 @@ static int32_t allocate_all(stn_net *net, stn_err *err) {
     return STN_OK;
 }
 
-/* ---- host memory
- * -------------------------------------------------------------------------------------- */
+/* ---- host memory -------------------------------------------------------------------------- */
 
 static int32_t make_queue(stn_net *net, stn_err *err) {
     const stn_graph *g = &net->plan[0].graph;
@@ -237,8 +234,7 @@ static int32_t list_values(stn_net *net, uint32_t which, stn_err *err) {
     return STN_OK;
 }
 
-/* ---- open and close
- * ------------------------------------------------------------------------------------ */
+/* ---- open and close ----------------------------------------------------------------------- */
 
 static int32_t make_plan(stn_net *net, uint32_t which, const stn_model *model,
                          const stn_net_spec *spec, stn_err *err) {

@@ -7,8 +7,7 @@
 #include "base/mem.h"
 #include "graph/net.h"
 
-/* ---- state
- * -------------------------------------------------------------------------------------------- */
+/* ---- state -------------------------------------------------------------------------------- */
 
 uint32_t stn_net_state_count(const stn_net *net) {
     return net->store.n;
@@ -141,8 +140,7 @@ int32_t stn_net_init(stn_net *net, uint64_t seed, stn_err *err) {
     return stn__net_reset(net, seed, err);
 }
 
-/* ---- values
- * ------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------- */
 
 uint32_t stn_net_value_count(const stn_net *net, bool eval) {
     return net->n_listed[eval ? 1 : 0];

@@ -13,8 +13,7 @@
 #include "base/mem.h"
 #include "graph/net.h"
 
-/* ---- scalars
- * ------------------------------------------------------------------------------------------ */
+/* ---- scalars ------------------------------------------------------------------------------ */
 
 static double adam_rate(const stn_net *net, double rate) {
     double c1 = 1.0 - net->powers[0], c2 = 1.0 - net->powers[1];
@@ -64,8 +63,7 @@ uint64_t stn__net_bn_values(const stn_net *net, uint32_t count) {
     return least;
 }
 
-/* ---- queueing
- * ----------------------------------------------------------------------------------------- */
+/* ---- queueing ----------------------------------------------------------------------------- */
 
 static int32_t check_step(const stn_net *net, const stn_net_step_args *a, bool eval, stn_err *err) {
     if (a->images == NULL || a->labels == NULL || a->count == 0 || a->count > net->batch) {
@@ -158,8 +156,7 @@ uint32_t stn_net_queue_depth(const stn_net *net) {
     return STN__QUEUE;
 }
 
-/* ---- collecting
- * --------------------------------------------------------------------------------------- */
+/* ---- collecting --------------------------------------------------------------------------- */
 
 /* Loss and errors of one finished step; images in order, heads ascending. */
 static void finish(const stn_net *net, const stn__queued *q, stn_step_result *r) {

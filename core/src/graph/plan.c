@@ -5,8 +5,7 @@
 
 #include "base/mem.h"
 
-/* ---- layouts
- * -------------------------------------------------------------------------------------- */
+/* ---- layouts ------------------------------------------------------------------------------ */
 
 /* Element-wise operators count rows by the first operand; a value without a batch, such as the
  * gradient of a shared parameter, is one row for them (op.def). */
@@ -104,8 +103,7 @@ static int32_t choose_layouts(stn__plan *plan, const stn_device_info *info, stn_
     return STN_OK;
 }
 
-/* ---- lifetimes
- * ------------------------------------------------------------------------------------ */
+/* ---- lifetimes ---------------------------------------------------------------------------- */
 
 /* Operators whose first output may overwrite their first input (backend.h). */
 static bool may_overwrite(uint32_t op) {
@@ -223,8 +221,7 @@ static int32_t place_values(stn__plan *plan, const stn_device_info *info, stn_er
     return status;
 }
 
-/* ---- making, binding, running
- * --------------------------------------------------------------------- */
+/* ---- making, binding, running ------------------------------------------------------------- */
 
 int32_t stn__plan_make(stn__plan *plan, const stn_backend *backend, stn_device *device,
                        const stn_device_info *info, bool keep, stn_err *err) {

@@ -10,7 +10,7 @@
 #include "graph/graph.h"
 
 /* An in-place node: its outputs are the state values in[1..]. */
-static void in_place(stn_graph *g, uint32_t op, const stn__params *params, const stn_val *in,
+static void in_place(stn_graph *g, uint32_t op, const stn_op_params *params, const stn_val *in,
                      uint32_t n_in, const char *name) {
     stn__node *node = stn__graph_node(g, op, params, in, n_in, name);
     if (node != NULL) {
@@ -49,7 +49,7 @@ static stn_val optimizer_state(stn_graph *g, const char *kind, uint32_t param, f
 static void optimize(stn_graph *g, const stn_net_spec *net, uint32_t param, stn_val grad) {
     bool adam = net->optimizer != STN_OPT_SGD, decoupled = net->optimizer == STN_OPT_ADAMW;
     uint32_t group = g->store->item[param].group;
-    stn__params p;
+    stn_op_params p;
     memset(&p, 0, sizeof p);
     p.opt.struct_size = sizeof p.opt;
     p.opt.slot_lr = stn__slot(g->slots, STN__SLOT_RATE, group);

@@ -25,23 +25,6 @@ typedef struct stn__probe_in {
     stn_tensor tensor;
 } stn__probe_in;
 
-typedef union stn__probe_params {
-    uint32_t struct_size;
-    stn_conv_params conv;
-    stn_linear_params linear;
-    stn_reduce_params reduce;
-    stn_pool_params pool;
-    stn_act_params act;
-    stn_dropout_params dropout;
-    stn_bn_params bn;
-    stn_warp_params warp;
-    stn_loss_params loss;
-    stn_scale_params scale;
-    stn_opt_params opt;
-    stn_none_params none;
-    stn_conv_block_params block;
-} stn__probe_params;
-
 #define STN__PROBE_IN 5u
 
 /* Slots of the scalars that probes use. */
@@ -61,7 +44,7 @@ typedef struct stn__probe {
     stn__probe_in in[STN__PROBE_IN];
     stn_tensor wanted; /* of out[0] where the inputs leave it open (stn_op_infer) */
     uint32_t out_maps; /* bit i: output i is a feature map */
-    stn__probe_params params;
+    stn_op_params params;
     const char *expect; /* first 16 digits of the SHA-256 of the outputs, in NCHW order */
 } stn__probe;
 
