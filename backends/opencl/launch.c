@@ -32,7 +32,7 @@ uint32_t ocl_table(stn_kernel *k, const void *data, uint64_t count) {
     }
     memcpy(copy, data, (size_t)count * 4u);
     k->table[k->n_table] =
-        cl.clCreateBuffer(k->device->context, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR,
+        cl.clCreateBuffer(k->device->context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR,
                           (size_t)count * 4u, copy, &status);
     ocl_host->free(copy);
     if (status != CL_SUCCESS) {

@@ -253,7 +253,7 @@ struct stn_kernel {
 
 /* Reserves workspace and returns its byte offset (a multiple of 256). */
 uint64_t ocl_ws(stn_kernel *k, uint64_t bytes);
-/* Uploads a constant table of 32-bit words; returns its index. */
+/* Uploads a table of 32-bit words that lives as long as the operator; returns its index. */
 uint32_t ocl_table(stn_kernel *k, const void *data, uint64_t count);
 /* Appends a launch. */
 void ocl_emit_(stn_kernel *k, const char *file, const char *options, const char *name,
@@ -261,7 +261,7 @@ void ocl_emit_(stn_kernel *k, const char *file, const char *options, const char 
 #define OCL_EMIT(k, file, options, name, range, ...)                                               \
     ocl_emit_(k, file, options, name, range, (const ocl_arg[]){__VA_ARGS__},                       \
               (uint32_t)(sizeof((const ocl_arg[]){__VA_ARGS__}) / sizeof(ocl_arg)))
-/* Adds the launch that copies flag word 0 to workspace, and returns that place: what an optimizer
+/* Adds the launch that copies flag word 0 to workspace, and returns that place: what the operator
  * obeys, whatever its own items flag meanwhile. */
 ocl_arg ocl_emit_gate(stn_kernel *k);
 /* One item for each of n (times count if per_row). */

@@ -14,6 +14,8 @@ typedef struct tile {
 
 /* Largest sizes and offsets for which the kernels' index arithmetic was written. */
 #define MAX_SIDE 16384u
+/* Multiply-adds from which a second launch is worth a linear layer's tile. */
+#define MIN_WORK (UINT64_C(1) << 22)
 #define MAX_PARTS 65535u
 #define MAX_PARTS_BYTES (UINT64_C(64) << 20)
 
@@ -290,6 +292,10 @@ bool gpu_linear_grad_w(stn_kernel *k, ocl_arg gy, ocl_view x, ocl_arg gw, uint32
                        uint32_t shards) {
     ocl_geometry g = {x.c * x.h * x.w, 1, 1, o, 1, 1, 1, 1, 1, 1, 0, 0};
     split s;
+    /* Little work: all shards in one item, without a second launch. */
+    if ((uint64_t)x.n * o * x.c * x.h * x.w < MIN_WORK) {
+        return false;
+    }
     /* A chain over the images of a shard: one chunk. */
     if (x.layout != STN_NCHW ||
         !split_of(k, &g, x.n, shards, (uint32_t)divide_up(x.n, shards), &s)) {
