@@ -248,10 +248,16 @@ static int32_t read_options(stn_device *d, const stn_options *options, stn_err *
     d->fast_math = strcmp(math, "fast") == 0;
     d->profile = strcmp(profile, "true") == 0 || strcmp(profile, "1") == 0 ||
                  strcmp(profile, "yes") == 0 || strcmp(profile, "on") == 0;
-    d->info.layout = d->device_class == OCL_CPU_VECTOR ? STN_NC16 : STN_NCHW;
-    (void)snprintf(d->info.variant, sizeof d->info.variant, "%s",
-                   d->device_class == OCL_CPU_VECTOR ? "cpu-vector" : "gpu");
+    /* CLBlast knows row-major matrices only. */
+    d->info.layout = d->device_class == OCL_CPU_VECTOR && !d->fast_math ? STN_NC16 : STN_NCHW;
+    (void)snprintf(d->info.variant, sizeof d->info.variant, "%s%s",
+                   d->device_class == OCL_CPU_VECTOR ? "cpu-vector" : "gpu",
+                   d->fast_math ? "+clblast" : "");
     ocl_cache_choose(d, option(options, "cache-dir"));
+    if (d->fast_math) {
+        STN_TRY(ocl_clblast_open(err));
+        d->clblast = true;
+    }
     return STN_OK;
 }
 
@@ -307,6 +313,9 @@ void ocl_device_close(stn_device *device) {
         return;
     }
     ocl_programs_free(device);
+    if (device->clblast) {
+        ocl_clblast_close();
+    }
     if (device->dummy != NULL) {
         (void)cl.clReleaseMemObject(device->dummy);
     }

@@ -48,19 +48,20 @@ ocl_range ocl_items(uint64_t n, bool per_row) {
     return r;
 }
 
-void ocl_emit_(stn_kernel *k, const char *file, const char *options, const char *name,
-               const ocl_range *range, const ocl_arg *args, uint32_t n_args) {
+/* A launch at the end of the list; NULL in a query and after a failure. */
+static ocl_launch *append(stn_kernel *k, const char *name, const ocl_range *range,
+                          const ocl_arg *args, uint32_t n_args) {
     if (k->query || k->failed) {
-        return;
+        return NULL;
     }
     if (k->n_launch == OCL_MAX_LAUNCH || n_args > OCL_MAX_ARGS) {
         k->failed = stn_fail(&k->err, STN_E_FAIL, "opencl: launch list of %s is full", name);
-        return;
+        return NULL;
     }
     ocl_launch *l = ocl_host->alloc(sizeof *l, 0);
     if (l == NULL) {
         k->failed = stn_fail(&k->err, STN_E_NOMEM, "opencl: out of host memory for a launch");
-        return;
+        return NULL;
     }
     memset(l, 0, sizeof *l);
     k->launch[k->n_launch++] = l;
@@ -71,7 +72,23 @@ void ocl_emit_(stn_kernel *k, const char *file, const char *options, const char 
                                                             : 1;
     l->n_args = n_args;
     memcpy(l->arg, args, n_args * sizeof *args);
-    k->failed = ocl_program_get(k->device, file, options, &l->program, &k->err);
+    return l;
+}
+
+void ocl_emit_(stn_kernel *k, const char *file, const char *options, const char *name,
+               const ocl_range *range, const ocl_arg *args, uint32_t n_args) {
+    ocl_launch *l = append(k, name, range, args, n_args);
+    if (l != NULL) {
+        k->failed = ocl_program_get(k->device, file, options, &l->program, &k->err);
+    }
+}
+
+void ocl_emit_gemm(stn_kernel *k, const ocl_range *range, const ocl_gemm *gemm, ocl_arg a,
+                   ocl_arg b, ocl_arg c) {
+    ocl_launch *l = append(k, "CLBlastSgemm", range, (const ocl_arg[]){a, b, c}, 3);
+    if (l != NULL) {
+        l->gemm = *gemm;
+    }
 }
 
 /* --- kernels ---------------------------------------------------------------------------------- */
@@ -135,7 +152,7 @@ static cl_int set_constants(ocl_launch *l) {
 int32_t ocl_realise(stn_kernel *k, stn_err *err) {
     for (uint32_t i = 0; i < k->n_launch; i++) {
         ocl_launch *l = k->launch[i];
-        if (l->kernel != NULL) {
+        if (l->kernel != NULL || l->program == NULL) {
             continue;
         }
         cl_int status = CL_SUCCESS;
@@ -201,23 +218,36 @@ static uint32_t rows_of(const stn_kernel *k, const stn_step *step) {
     return step->count < k->rows ? step->count : k->rows;
 }
 
-static cl_int set_arg(stn_device *device, const stn_kernel *k, cl_kernel kernel, const ocl_arg *a,
-                      const stn_run_args *args, cl_uint *at) {
+cl_mem ocl_operand(const stn_kernel *k, const ocl_arg *a, const stn_run_args *args,
+                   uint64_t *offset) {
     const stn_ref *ref = NULL;
     switch (a->kind) {
     case OCL_ARG_IN:
-        ref = &args->in[a->v.u];
-        return set_buffer(kernel, at, ref->buf->mem, ref->offset / a->size + a->shift);
     case OCL_ARG_OUT:
-        ref = &args->out[a->v.u];
-        return set_buffer(kernel, at, ref->buf->mem, ref->offset / a->size + a->shift);
+        ref = a->kind == OCL_ARG_IN ? &args->in[a->v.u] : &args->out[a->v.u];
+        *offset = ref->offset / a->size + a->shift;
+        return ref->buf->mem;
     case OCL_ARG_WS:
-        return set_buffer(kernel, at, args->workspace.buf->mem,
-                          (args->workspace.offset + a->v.offset) / a->size);
+        *offset = (args->workspace.offset + a->v.offset) / a->size;
+        return args->workspace.buf->mem;
+    default:
+        *offset = 0;
+        return a->kind == OCL_ARG_TABLE ? k->table[a->v.u] : k->device->dummy;
+    }
+}
+
+static cl_int set_arg(stn_device *device, const stn_kernel *k, cl_kernel kernel, const ocl_arg *a,
+                      const stn_run_args *args, cl_uint *at) {
+    uint64_t offset = 0;
+    cl_mem mem = NULL;
+    switch (a->kind) {
+    case OCL_ARG_IN:
+    case OCL_ARG_OUT:
+    case OCL_ARG_WS:
     case OCL_ARG_TABLE:
-        return set_buffer(kernel, at, k->table[a->v.u], 0);
     case OCL_ARG_NONE:
-        return set_buffer(kernel, at, device->dummy, 0);
+        mem = ocl_operand(k, a, args, &offset);
+        return set_buffer(kernel, at, mem, offset);
     case OCL_ARG_ROWS:
         return set_u32(kernel, at, rows_of(k, args->step) * a->v.u);
     case OCL_ARG_SLOT:
@@ -264,37 +294,45 @@ static void keep_events(stn_kernel *k, cl_event event, bool first) {
     k->last = event;
 }
 
-int32_t ocl_op_run(stn_stream *stream, stn_kernel *kernel, const stn_run_args *args, stn_err *err) {
+int32_t ocl_launch_run(stn_stream *stream, stn_kernel *kernel, ocl_launch *l,
+                       const stn_run_args *args, bool first, stn_err *err) {
     stn_device *device = stream->device;
+    cl_event event = NULL, *wanted = device->profile ? &event : NULL;
+    cl_int status = CL_SUCCESS;
+    if (l->program == NULL) {
+        status = ocl_gemm_run(stream, kernel, l, args, wanted);
+    } else {
+        cl_uint at = 0;
+        for (uint32_t j = 0; j < l->n_args && status == CL_SUCCESS; j++) {
+            status = set_arg(device, kernel, l->kernel, &l->arg[j], args, &at);
+        }
+        if (status == CL_SUCCESS) {
+            status = enqueue(stream, l, rows_of(kernel, args->step), wanted);
+        }
+    }
+    if (status != CL_SUCCESS) {
+        return ocl_stick(stream, STN_E_FAIL, status, l->name, err);
+    }
+    if (device->profile) {
+        keep_events(kernel, event, first);
+    }
+    return STN_OK;
+}
+
+int32_t ocl_op_run(stn_stream *stream, stn_kernel *kernel, const stn_run_args *args, stn_err *err) {
     if (stream->error.code != STN_OK) {
         return ocl_stick(stream, STN_OK, CL_SUCCESS, "", err);
-    }
-    if (kernel->special != NULL) {
-        return kernel->special(stream, kernel, args, err);
     }
     stn_err local;
     if (ocl_realise(kernel, &local) != STN_OK) {
         stream->error = local;
         return ocl_stick(stream, STN_OK, CL_SUCCESS, "", err);
     }
+    if (kernel->chunk.images != 0) {
+        return ocl_chunks_run(stream, kernel, args, err);
+    }
     for (uint32_t i = 0; i < kernel->n_launch; i++) {
-        ocl_launch *l = kernel->launch[i];
-        cl_int status = CL_SUCCESS;
-        cl_uint at = 0;
-        for (uint32_t j = 0; j < l->n_args && status == CL_SUCCESS; j++) {
-            status = set_arg(device, kernel, l->kernel, &l->arg[j], args, &at);
-        }
-        cl_event event = NULL;
-        if (status == CL_SUCCESS) {
-            status =
-                enqueue(stream, l, rows_of(kernel, args->step), device->profile ? &event : NULL);
-        }
-        if (status != CL_SUCCESS) {
-            return ocl_stick(stream, STN_E_FAIL, status, l->name, err);
-        }
-        if (device->profile) {
-            keep_events(kernel, event, i == 0);
-        }
+        STN_TRY(ocl_launch_run(stream, kernel, kernel->launch[i], args, i == 0, err));
     }
     return STN_OK;
 }

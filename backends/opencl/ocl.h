@@ -81,6 +81,7 @@ struct stn_device {
     cl_context context;
     uint32_t device_class; /* OCL_CPU_VECTOR or OCL_GPU */
     bool fast_math, profile;
+    bool clblast; /* holds CLBlast open */
     uint64_t max_group, max_alloc;
     uint64_t group_cap;  /* no larger work-groups, from the options; 0: no cap */
     uint64_t min_work;   /* multiply-adds from which a kernel of its own is compiled for a shape */
@@ -217,8 +218,19 @@ typedef struct ocl_range {
     uint32_t group[3];
 } ocl_range;
 
+/* A matrix product by CLBlast, row-major: c[m,n] = op(a) op(b), or added to c. The launch's range
+ * holds m, n, k (those of per_row times the rows of the run), its arguments are a, b, c. */
+typedef struct ocl_gemm {
+    bool a_transposed, b_transposed;
+    bool sums;      /* over the chunks of images: the first one sets c, the others add */
+    uint32_t ld[3]; /* leading dimensions of a, b, c as stored */
+    float beta;     /* of the run at work */
+} ocl_gemm;
+
 typedef struct ocl_launch {
-    ocl_program *program;
+    ocl_program *program; /* NULL: a matrix product */
+    ocl_gemm gemm;
+    bool after; /* runs once, after the last chunk of images */
     char name[40];
     ocl_range range;
     uint32_t dims;
@@ -247,8 +259,11 @@ struct stn_kernel {
     ocl_launch *launch[OCL_MAX_LAUNCH];
     cl_mem table[OCL_MAX_TABLE];
     cl_event first, last; /* profiling */
-    int32_t (*special)(stn_stream *stream, stn_kernel *kernel, const stn_run_args *args,
-                       stn_err *err); /* instead of the launches */
+    /* --math fast: the launches are repeated for every `images` rows of the batch (0: one run for
+     * all), with the operands of these bits moved to their rows. */
+    struct {
+        uint32_t images, in, out;
+    } chunk;
 };
 
 /* Reserves workspace and returns its byte offset (a multiple of 256). */
@@ -261,6 +276,9 @@ void ocl_emit_(stn_kernel *k, const char *file, const char *options, const char 
 #define OCL_EMIT(k, file, options, name, range, ...)                                               \
     ocl_emit_(k, file, options, name, range, (const ocl_arg[]){__VA_ARGS__},                       \
               (uint32_t)(sizeof((const ocl_arg[]){__VA_ARGS__}) / sizeof(ocl_arg)))
+/* Appends a matrix product; range: m, n, k. */
+void ocl_emit_gemm(stn_kernel *k, const ocl_range *range, const ocl_gemm *gemm, ocl_arg a,
+                   ocl_arg b, ocl_arg c);
 /* Adds the launch that copies flag word 0 to workspace, and returns that place: what the operator
  * obeys, whatever its own items flag meanwhile. */
 ocl_arg ocl_emit_gate(stn_kernel *k);
@@ -308,6 +326,12 @@ int32_t ocl_op_prepare(stn_device *device, const stn_op_desc *desc, stn_kernel *
                        stn_err *err);
 int32_t ocl_op_run(stn_stream *stream, stn_kernel *kernel, const stn_run_args *args, stn_err *err);
 void ocl_op_free(stn_kernel *kernel);
+/* Binds and enqueues one launch; first: the first of this run (profiling). */
+int32_t ocl_launch_run(stn_stream *stream, stn_kernel *kernel, ocl_launch *launch,
+                       const stn_run_args *args, bool first, stn_err *err);
+/* The memory of a buffer argument, and its offset in elements. */
+cl_mem ocl_operand(const stn_kernel *kernel, const ocl_arg *arg, const stn_run_args *args,
+                   uint64_t *offset);
 int32_t ocl_op_time(stn_stream *stream, stn_kernel *kernel, uint64_t *ns, stn_err *err);
 /* Creates the cl_kernels of a launch list, compiling what is not compiled. */
 int32_t ocl_realise(stn_kernel *kernel, stn_err *err);
@@ -315,5 +339,21 @@ int32_t ocl_realise(stn_kernel *kernel, stn_err *err);
 void ocl_launches_free(stn_kernel *kernel);
 /* Builds the launch list anew from general kernels. */
 int32_t ocl_op_general(stn_kernel *kernel, stn_err *err);
+
+/* --- --math fast (clblast.c, ops/fast.c) ------------------------------------------------------ */
+/* Opens CLBlast for one more device; E_NODEVICE where it is not installed. */
+int32_t ocl_clblast_open(stn_err *err);
+/* The device is closed: the last one drops what CLBlast keeps compiled. */
+void ocl_clblast_close(void);
+/* Enqueues the matrix product of a launch. Compiles what this device has not seen yet and
+ * allocates temporary memory: CLBlast offers no other way. */
+cl_int ocl_gemm_run(stn_stream *stream, const stn_kernel *kernel, const ocl_launch *launch,
+                    const stn_run_args *args, cl_event *event);
+/* Enqueues the launches for each chunk of images. */
+int32_t ocl_chunks_run(stn_stream *stream, stn_kernel *kernel, const stn_run_args *args,
+                       stn_err *err);
+/* Convolution and linear layers, forward and gradients; row-major operands only. */
+bool ocl_fast_conv(stn_kernel *k);
+bool ocl_fast_linear(stn_kernel *k);
 
 #endif

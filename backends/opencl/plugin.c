@@ -13,7 +13,7 @@ static const stn_option_info options[] = {
     {"device-class", "choice:auto,cpu-vector,gpu", "", "auto",
      "kernel class: auto takes cpu-vector for CPU devices and gpu for others"},
     {"math", "choice:exact,fast", "", "exact",
-     "fast may use CLBlast for matrix products and convolutions; results are not reproducible"},
+     "fast uses CLBlast for matrix products and convolutions; results are not reproducible"},
     {"cache-dir", "string", "a directory, or none", "",
      "compiled programs are kept here (default $STN_CACHE_DIR or ~/.cache/stn; never on PoCL, "
      "which has its own)"},

@@ -134,6 +134,9 @@ static bool grad_w(stn_kernel *k, const stn_conv_block_params *p) {
 
 bool ocl_op_block(stn_kernel *k) {
     const stn_conv_block_params *p = &k->params.block;
+    if (k->device->fast_math) {
+        return false; /* the parts are offered, with CLBlast in the convolution */
+    }
     if (p->conv.stride_h == 0 || p->conv.stride_w == 0 || p->pool.kh * p->pool.kw > 256 ||
         (p->pool.kh != 0 && (p->pool.kw == 0 || p->pool.stride_h == 0 || p->pool.stride_w == 0))) {
         return false;

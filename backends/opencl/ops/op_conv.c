@@ -90,6 +90,9 @@ bool ocl_op_conv(stn_kernel *k) {
     if (p->stride_h == 0 || p->stride_w == 0) {
         return false;
     }
+    if (k->device->fast_math) {
+        return ocl_fast_conv(k);
+    }
     if (k->op == STN_OP_CONV) {
         ocl_view y = ocl_view_of(&k->out[0], A_OUT(0));
         ocl_geometry g = ocl_geometry_of(&a, &y, &k->in[1], p);

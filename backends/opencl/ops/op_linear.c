@@ -3,6 +3,9 @@
 #include "vec.h"
 
 bool ocl_op_linear(stn_kernel *k) {
+    if (k->device->fast_math) {
+        return ocl_fast_linear(k);
+    }
     ocl_view a = ocl_view_of(&k->in[0], A_IN(0));
     if (k->op == STN_OP_LINEAR) {
         uint32_t o = k->out[0].dim[1];
