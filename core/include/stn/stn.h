@@ -293,6 +293,8 @@ typedef struct stn_net_memory {
     uint32_t train_nodes, eval_nodes;
 } stn_net_memory;
 void stn_net_memory_get(const stn_net *net, stn_net_memory *memory);
+/* False: the device has operators in this net that do not obey the contract (--math fast). */
+bool stn_net_exact(const stn_net *net);
 
 /* ---- runs --------------------------------------------------------------------------------- */
 
@@ -312,6 +314,9 @@ stn_net *stn_run_net(stn_run *run);
 const stn_data_info *stn_run_data(const stn_run *run);
 uint64_t stn_run_step(const stn_run *run);   /* optimizer steps done */
 uint64_t stn_run_length(const stn_run *run); /* steps of the whole run */
+/* False: operators outside the contract (--math fast) or an overridden self-test were at work, now
+ * or before the checkpoint that was loaded. Must go with every result that is shown. */
+bool stn_run_reproducible(const stn_run *run);
 /* Says that the caller has trained the run's net itself up to `step` (benchmarks). */
 void stn_run_set_step(stn_run *run, uint64_t step);
 

@@ -358,6 +358,10 @@ void stn_net_close(stn_net *net) {
     stn__free(net);
 }
 
+bool stn_net_exact(const stn_net *net) {
+    return !net->plan[0].inexact && !net->plan[1].inexact;
+}
+
 void stn_net_memory_get(const stn_net *net, stn_net_memory *memory) {
     *memory = net->memory;
 }

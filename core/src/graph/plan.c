@@ -62,6 +62,7 @@ static int32_t query_all(stn__plan *plan, const stn_device_info *info, bool *cha
                          stn_err *err) {
     stn_graph *g = &plan->graph;
     plan->workspace = 0;
+    plan->inexact = false;
     *changed = false;
     for (uint32_t k = 0; k < g->n_nodes; k++) {
         stn_tensor in[STN_MAX_IN], out[STN_MAX_OUT];
@@ -80,6 +81,7 @@ static int32_t query_all(stn__plan *plan, const stn_device_info *info, bool *cha
             }
             *changed = true;
         }
+        plan->inexact = plan->inexact || (support.level != 0 && support.exact == 0);
         plan->workspace = support.workspace > plan->workspace ? support.workspace : plan->workspace;
     }
     return STN_OK;

@@ -49,6 +49,7 @@ typedef struct stn__plan {
     const stn_backend *backend; /* borrowed */
     stn_device *device;
     bool keep;          /* every value has its own memory and a canary after it */
+    bool inexact;       /* an operator does not obey the contract (--math fast) */
     uint64_t workspace; /* bytes of scratch, the largest of all nodes */
     uint32_t n_blocks;
     stn__block *block;

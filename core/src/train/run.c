@@ -170,6 +170,10 @@ int32_t stn_run_open(stn_ctx *ctx, stn_config *config, stn_dev *dev, const stn_r
         status = open_net(run, options, err);
     }
     if (status == STN_OK) {
+        /* Whatever opened the device so: its own answer counts, not the setting alone. */
+        run->not_reproducible = run->not_reproducible || !stn_net_exact(run->net);
+    }
+    if (status == STN_OK) {
         status = stn__run_loader(run, STN_SPLIT_TRAIN, true, &run->train_loader, err);
     }
     if (status != STN_OK) {
@@ -208,6 +212,10 @@ uint64_t stn_run_step(const stn_run *run) {
 
 uint64_t stn_run_length(const stn_run *run) {
     return run->length;
+}
+
+bool stn_run_reproducible(const stn_run *run) {
+    return !run->not_reproducible;
 }
 
 void stn_run_set_step(stn_run *run, uint64_t step) {
