@@ -125,14 +125,14 @@ static int print_result(const bench *b, const bench_result *r) {
     stn_net_memory memory;
     stn_net_memory_get(stn_run_net(b->s.run), &memory);
     if (out.json || out.jsonl) {
-        return print_json(
-            json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:s, s:o}", "schema",
-                      "stnrun-bench/1", "model", stn_config_get(b->s.config, "model"), "network",
-                      stn_config_get(b->s.config, "network"), "batch", (json_int_t)b->count[0],
-                      "warmup", (json_int_t)b->warmup, "steps", (json_int_t)b->steps, "ms_min",
-                      r->ms_min, "ms_median", r->ms_median, "images_per_s", r->images_per_s,
-                      "peak_rss_mib", r->peak_rss_mib, "device_bytes", (json_int_t)memory.total,
-                      "state_hash", r->state_hash, "device", device_json(stn_dev_info(b->s.dev))));
+        return print_json(json_pack(
+            "{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:s, s:b, s:o}", "schema",
+            "stnrun-bench/1", "model", stn_config_get(b->s.config, "model"), "network",
+            stn_config_get(b->s.config, "network"), "batch", (json_int_t)b->count[0], "warmup",
+            (json_int_t)b->warmup, "steps", (json_int_t)b->steps, "ms_min", r->ms_min, "ms_median",
+            r->ms_median, "images_per_s", r->images_per_s, "peak_rss_mib", r->peak_rss_mib,
+            "device_bytes", (json_int_t)memory.total, "state_hash", r->state_hash, "reproducible",
+            (int)stn_run_reproducible(b->s.run), "device", device_json(stn_dev_info(b->s.dev))));
     }
     printf("%s %s, batch %u, on %s\n", stn_config_get(b->s.config, "model"),
            stn_config_get(b->s.config, "network"), b->count[0],
@@ -141,6 +141,7 @@ static int print_result(const bench *b, const bench_result *r) {
            "%.0f MiB\nstate %s after %" PRIu64 " steps\n",
            r->ms_min, r->ms_median, b->steps, r->images_per_s, r->peak_rss_mib, r->state_hash,
            b->warmup + b->steps);
+    fputs(session_mark(&b->s), stdout);
     return EXIT_OK;
 }
 
@@ -168,11 +169,14 @@ static int print_nodes(const bench *b) {
         }
     }
     if (out.json || out.jsonl) {
-        return print_json(json_pack("{s:s, s:o, s:o}", "schema", "stnrun-bench-ops/1", "operators",
-                                    rows, "device", device_json(stn_dev_info(b->s.dev))));
+        return print_json(json_pack("{s:s, s:o, s:b, s:o}", "schema", "stnrun-bench-ops/1",
+                                    "operators", rows, "reproducible",
+                                    (int)stn_run_reproducible(b->s.run), "device",
+                                    device_json(stn_dev_info(b->s.dev))));
     }
     json_decref(rows);
     printf("%10.1f us in %u operators; minimum step %.2f ms\n", 1e-3 * (double)total, n, b->ms[0]);
+    fputs(session_mark(&b->s), stdout);
     return EXIT_OK;
 }
 

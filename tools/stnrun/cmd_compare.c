@@ -169,6 +169,25 @@ static int hash_sides(comparison *c, uint64_t step, uint32_t *other) {
     return EXIT_OK;
 }
 
+/* Says which sides lie outside the contract. */
+static void mark_sides(const comparison *c) {
+    for (uint32_t i = 0; i < c->n; i++) {
+        const char *mark = session_mark(&c->side[i].s);
+        if (mark[0] != 0) {
+            printf("side %s: %s", c->side[i].label, mark);
+        }
+    }
+}
+
+static json_t *marks_json(const comparison *c) {
+    json_t *marks = json_object();
+    for (uint32_t i = 0; i < c->n; i++) {
+        json_object_set_new(marks, c->side[i].label,
+                            json_boolean(stn_run_reproducible(c->side[i].s.run)));
+    }
+    return marks;
+}
+
 static json_t *difference_json(const comparison *c, const difference *d, uint32_t other) {
     return json_pack("{s:I, s:i, s:s, s:s, s:[i,i,i,i], s:s, s:s, s:f, s:f, s:o}", "step",
                      (json_int_t)d->step, "node", d->node == UINT32_MAX ? -1 : (int)d->node,
@@ -298,8 +317,11 @@ int cmd_compare(args *a) {
         status = compare_steps(a, c);
     }
     if (c->rows != NULL && (status == EXIT_OK || status == EXIT_MISMATCH)) {
-        (void)print_json(json_pack("{s:s, s:b, s:O}", "schema", "stnrun-compare/1", "equal",
-                                   (int)(status == EXIT_OK), "steps", c->rows));
+        (void)print_json(json_pack("{s:s, s:b, s:o, s:O}", "schema", "stnrun-compare/1", "equal",
+                                   (int)(status == EXIT_OK), "reproducible", marks_json(c), "steps",
+                                   c->rows));
+    } else if (status == EXIT_OK || status == EXIT_MISMATCH) {
+        mark_sides(c);
     }
     close_comparison(c);
     return status;

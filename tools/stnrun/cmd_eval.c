@@ -19,11 +19,12 @@ static int print_result(const session *s, const char *file, const char *split,
             json_array_append_new(passes, json_real(r->pass_error[i]));
         }
         json_t *result = json_pack(
-            "{s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:f, s:f, s:o, s:o}", "schema", "stnrun-eval/1",
-            "checkpoint", file, "split", split, "step", (json_int_t)stn_run_step(s->run), "images",
-            (json_int_t)r->images, "wrong", (json_int_t)r->wrong, "passes", (int)r->passes,
-            "error_percent", r->error_percent, "loss", r->loss, "pass_error_percent", passes,
-            "device", device_json(stn_dev_info(s->dev)));
+            "{s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:f, s:f, s:o, s:b, s:o}", "schema",
+            "stnrun-eval/1", "checkpoint", file, "split", split, "step",
+            (json_int_t)stn_run_step(s->run), "images", (json_int_t)r->images, "wrong",
+            (json_int_t)r->wrong, "passes", (int)r->passes, "error_percent", r->error_percent,
+            "loss", r->loss, "pass_error_percent", passes, "reproducible",
+            (int)stn_run_reproducible(s->run), "device", device_json(stn_dev_info(s->dev)));
         if (r->pose_std >= 0) {
             json_object_set_new(result, "pose_std", json_real(r->pose_std));
             json_object_set_new(result, "pose_unit", json_string(r->pose_unit));
@@ -39,6 +40,7 @@ static int print_result(const session *s, const char *file, const char *split,
     if (r->pose_std >= 0) {
         printf("pose spread %.3f %s\n", r->pose_std, r->pose_unit);
     }
+    fputs(session_mark(s), stdout);
     return EXIT_OK;
 }
 

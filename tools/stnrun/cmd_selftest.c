@@ -1,5 +1,6 @@
 /* stnrun selftest: contract section C7 on one device, part by part. */
 #include <stdio.h>
+#include <string.h>
 
 #include "stnrun.h"
 
@@ -43,6 +44,10 @@ int cmd_selftest(args *a) {
     int status = open_context(a, &ctx);
     if (status == EXIT_OK) {
         status = open_config(a, ctx, NULL, NULL, &config);
+    }
+    if (status == EXIT_OK && strcmp(stn_config_get(config, "math"), "fast") == 0) {
+        status = usage_error(a, "it tests the contract " STN_CONTRACT
+                                ", which --math fast does not obey");
     }
     if (status == EXIT_OK) {
         status = open_device(ctx, config, &dev);

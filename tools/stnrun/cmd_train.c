@@ -79,9 +79,10 @@ static int print_result(const training *t) {
     uint64_t step = stn_run_step(t->s.run);
     if (out.json || out.jsonl) {
         json_t *result = json_pack(
-            "{s:s, s:s, s:I, s:I, s:s, s:s, s:o}", "schema", "stnrun-train/1", "record", "result",
-            "step", (json_int_t)step, "length", (json_int_t)stn_run_length(t->s.run), "state_hash",
-            t->hash, "contract", STN_CONTRACT, "device", device_json(stn_dev_info(t->s.dev)));
+            "{s:s, s:s, s:I, s:I, s:s, s:s, s:b, s:o}", "schema", "stnrun-train/1", "record",
+            "result", "step", (json_int_t)step, "length", (json_int_t)stn_run_length(t->s.run),
+            "state_hash", t->hash, "contract", STN_CONTRACT, "reproducible",
+            (int)stn_run_reproducible(t->s.run), "device", device_json(stn_dev_info(t->s.dev)));
         if (t->evaluated) {
             json_object_set_new(result, "test_error_percent", json_real(t->eval.error_percent));
             json_object_set_new(result, "test_loss", json_real(t->eval.loss));
@@ -94,6 +95,7 @@ static int print_result(const training *t) {
         printf("test error %.3f %% (%" PRIu64 " of %" PRIu64 " images, %u passes)\n",
                t->eval.error_percent, t->eval.wrong, t->eval.images, t->eval.passes);
     }
+    fputs(session_mark(&t->s), stdout);
     return EXIT_OK;
 }
 

@@ -89,6 +89,12 @@ int session_open_checkpoint(const args *a, session *s, const stn_run_options *op
     return status;
 }
 
+const char *session_mark(const session *s) {
+    return stn_run_reproducible(s->run)
+               ? ""
+               : "NOT REPRODUCIBLE (--math fast or an overridden self-test)\n";
+}
+
 void session_close(session *s) {
     stn_run_close(s->run);
     stn_dev_close(s->dev);

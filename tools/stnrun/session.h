@@ -20,6 +20,8 @@ int session_open_run(const args *a, session *s, const stn_run_options *options);
  * not touched), run, state. `file` receives the checkpoint's path. */
 int session_open_checkpoint(const args *a, session *s, const stn_run_options *options, char *file,
                             size_t cap);
+/* "", or the line that marks output of a run that is not reproducible; the run must be open. */
+const char *session_mark(const session *s);
 void session_close(session *s);
 
 #endif

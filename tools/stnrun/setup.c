@@ -92,6 +92,20 @@ static const char *backend_option(const stn_config *config, const char *backend,
     return value != NULL && value[0] != 0 ? value : NULL;
 }
 
+/* --math fast must reach a backend that knows it: it would be ignored, and results marked in vain.
+ */
+static int32_t check_math(const stn_config *config, const stn_plugin *plugin, stn_err *err) {
+    const char *math = stn_config_get(config, "math");
+    bool known = math == NULL || strcmp(math, "fast") != 0;
+    for (uint32_t i = 0; i < plugin->n_options && !known; i++) {
+        known = strcmp(plugin->options[i].name, "math") == 0;
+    }
+    return known ? STN_OK
+                 : stn_fail(err, STN_E_USAGE,
+                            "--math fast needs --backend opencl; backend %.40s computes exactly",
+                            plugin->name);
+}
+
 int open_device(stn_ctx *ctx, const stn_config *config, stn_dev **dev) {
     stn_err err = {0};
     const char *backend = stn_config_get(config, "backend");
@@ -110,6 +124,9 @@ int open_device(stn_ctx *ctx, const stn_config *config, stn_dev **dev) {
             names[options.count] = plugin->options[i].name;
             values[options.count++] = value;
         }
+    }
+    if (check_math(config, plugin, &err) != STN_OK) {
+        return fail(&err);
     }
     if (stn_dev_open(ctx, backend, stn_config_get(config, "device"), &options, dev, &err) !=
         STN_OK) {
