@@ -8,13 +8,18 @@ static inline uint input_of(uint xl, uint C, uint P, uint v, uint lane) {
     return xl == 0u ? v * 16u + lane : c < C ? c * P + v % P : C * P;
 }
 
-/* w[O][K] to [vector][O][16]. */
+/* w[O][K] to [vector][O][16], one item per (vector, o). */
 __kernel void pack_inputs(RD(w), WR(out), uint xl, uint C, uint P, uint O, uint total) {
     GO(w), GO(out);
-    uint e = (uint)get_global_id(0);
-    if (e < total) {
-        uint k = input_of(xl, C, P, e / (16u * O), e % 16u), o = e / 16u % O;
-        out[e] = k < C * P ? w[o * C * P + k] : 0.0f;
+    uint e = (uint)get_global_id(0), v = e / O;
+    if (e >= total) {
+        return;
+    }
+    w = w + e % O * C * P;
+    out = out + e * 16u;
+    for (uint l = 0u; l < 16u; l++) {
+        uint k = input_of(xl, C, P, v, l);
+        out[l] = k < C * P ? w[k] : 0.0f;
     }
 }
 

@@ -1,15 +1,22 @@
 /* Rearrangements for the kernels of CPU devices. */
 
-/* Weights to [og][C][T][lanes]: element (o, c, t) is w[o*so + c*sc + t], or taken backwards. */
+/* Weights to [og][C][T][lanes]: element (o, c, t) is w[o*so + c*sc + t], or taken backwards. One
+ * item per (og, c). */
 __kernel void pack_w(RD(w), WR(out), uint O, uint C, uint T, uint lanes, uint so, uint sc,
                      uint flip, uint total) {
     GO(w), GO(out);
-    uint e = (uint)get_global_id(0);
+    uint e = (uint)get_global_id(0), first = e / C * lanes;
     if (e >= total) {
         return;
     }
-    uint l = e % lanes, t = e / lanes % T, c = e / (lanes * T) % C, o = e / (lanes * T * C) * lanes + l;
-    out[e] = o < O ? w[o * so + c * sc + (flip != 0u ? T - 1u - t : t)] : 0.0f;
+    w = w + e % C * sc;
+    out = out + e * T * lanes;
+    for (uint t = 0u; t < T; t++) {
+        __global const float *from = w + (flip != 0u ? T - 1u - t : t);
+        for (uint l = 0u; l < lanes; l++) {
+            out[t * lanes + l] = first + l < O ? from[(first + l) * so] : 0.0f;
+        }
+    }
 }
 
 /* Bias to whole vectors. */

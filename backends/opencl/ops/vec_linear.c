@@ -27,9 +27,9 @@ bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint
     }
     uint32_t inputs = s.c * s.pixels, groups = (o + 15u) / 16u;
     uint64_t n = (uint64_t)groups * inputs * 16u, packed = ocl_ws(k, n * 4u);
-    ocl_range all = ocl_items(n, false), range = {{groups, (x.n + 7u) / 8u, 1}, 0, {1, 1, 1}};
+    ocl_range all = ocl_items(n / 16u, false), range = {{groups, (x.n + 7u) / 8u, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vpack.cl", "", "pack_w", &all, w, A_WS(packed), A_U(o), A_U(inputs), A_U(1),
-             A_U(16), A_U(inputs), A_U(1), A_U(0), A_U((uint32_t)n));
+             A_U(16), A_U(inputs), A_U(1), A_U(0), A_U((uint32_t)(n / 16u)));
     OCL_EMIT(k, "vlinear.cl", "", "vlinear", &range, x.ref, A_WS(packed), b, y, A_U(s.layout),
              A_U(s.c), A_U(s.pixels), A_U(o), A_U(s.row), A_U(b.kind != OCL_ARG_NONE), A_ROWS(1),
              A_FLAGS);
@@ -42,9 +42,10 @@ bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx) {
         return false;
     }
     uint64_t n = (uint64_t)s.vectors * s.o * 16u, packed = ocl_ws(k, n * 4u);
-    ocl_range all = ocl_items(n, false), range = {{s.vectors, (gx.n + 7u) / 8u, 1}, 0, {1, 1, 1}};
+    ocl_range all = ocl_items(n / 16u, false),
+              range = {{s.vectors, (gx.n + 7u) / 8u, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vlinear.cl", "", "pack_inputs", &all, w, A_WS(packed), A_U(s.layout), A_U(s.c),
-             A_U(s.pixels), A_U(s.o), A_U((uint32_t)n));
+             A_U(s.pixels), A_U(s.o), A_U((uint32_t)(n / 16u)));
     OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_x", &range, gy.ref, A_WS(packed), gx.ref,
              A_U(s.layout), A_U(s.o), A_U(s.row), A_ROWS(1), A_FLAGS);
     return true;
