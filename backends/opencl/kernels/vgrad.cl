@@ -27,7 +27,7 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
     for (uint segment = 0u; segment < shards * chunks; segment++) {
         uint shard = segment / chunks, chunk = segment % chunks;
         for (uint j = 0u; j < V_GROUP && group * V_GROUP + j < V_O; j++) {
-            uint o = group * V_GROUP + j, id = segment * V_O + o;
+            uint o = group * V_GROUP + j, id = segment * ((V_O + 15) / 16 * 16) + o;
             __global const uint2 *e = list + list_off + id * capacity, *end = e + length[id];
             __global float16 *sum = top + j * V_N;
             REP(ZERO)

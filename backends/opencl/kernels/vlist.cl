@@ -8,44 +8,32 @@
 
 #if !V_GRAD_X
 /* For the weight gradient: list (segment, o) with the terms of the images of one chunk; offset of
- * the input pixel under tap (0, 0). segment = shard * chunks + chunk. */
+ * the input pixel under tap (0, 0). segment = shard * chunks + chunk. One item per 16 channels and
+ * segment. */
+#define V_COL (V_SW * V_XS)
+#define START(l) __global uint2 *p##l = out + l * capacity;
+#define LENGTH(l) length[l] = (int)(p##l - (out + l * capacity));
 __kernel void list_w(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list_off, WRI(length),
                      float slope, uint rows, uint B, uint chunks, uint G, uint capacity,
                      uint segments, float one) {
     GO(gy), GO(y), GO(index), GO(length);
-    uint o = (uint)get_global_id(0), segment = (uint)get_global_id(1);
-    if (o >= V_O || segment >= segments) {
+    uint ob = (uint)get_global_id(0), segment = (uint)get_global_id(1);
+    if (ob >= OB || segment >= segments) {
         return;
     }
     uint s = segment / chunks, first = s * B + segment % chunks * G;
-    uint last = min(min(first + G, s * B + B), rows), n = 0u;
-    __global uint2 *out = list + list_off + (segment * V_O + o) * capacity;
-#if V_POOL
-    uint2 lower[V_PW + 1];
-#endif
+    uint last = min(min(first + G, s * B + B), rows), id = (segment * OB + ob) * 16u;
+    __global uint2 *out = list + list_off + id * capacity;
+    length = length + id;
+    R16(START)
     for (uint image = first; image < last; image++) {
-        uint at = (image * OB + o / 16u) * V_PH * V_PW * 16u + o % 16u;
-        uint base = image * V_XIMAGE;
-        map_t m = {gy + at, y + at, index + at};
-        for (uint py = 0u; py < V_PH; py++) {
-            uint late = 0u, k, row = base + py * (V_POOL + 1) * V_SH * V_W * V_XS;
-            for (uint px = 0u; px < V_PW; px++) {
-                float g = term(m, py * V_PW + px, slope, &k);
-                uint right = px * (V_POOL + 1) + (k & 1u), down = k >> 1;
-                uint2 e = (uint2)(as_uint(g), row + (down * V_SH * V_W + right * V_SW) * V_XS);
-                out[n] = e;
-                n += NONZERO(g) & (down ^ 1u);
-#if V_POOL
-                lower[late] = e;
-                late += NONZERO(g) & down;
-            }
-            for (uint i = 0u; i < late; i++) {
-                out[n++] = lower[i];
-#endif
-            }
+        for (uint row = 0u; row < V_PH * (V_POOL + 1); row++) {
+            uint at = ((image * OB + ob) * V_PH + row / (V_POOL + 1)) * V_PW;
+            int16 place = (int16)((int)(image * V_XIMAGE + row * V_SH * V_W * V_XS));
+            LIST_ROW(at, row % (V_POOL + 1), place)
         }
     }
-    length[segment * V_O + o] = (int)n;
+    R16(LENGTH)
 }
 #endif
 

@@ -68,7 +68,8 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
     uint32_t chunks = (length + images - 1u) / images, segments = shards * chunks;
     uint32_t in_chunk = images < length ? images : length;
     uint32_t capacity = in_chunk * f->gy.h * f->gy.w + 1u; /* a slot is written before it is kept */
-    uint64_t entries = (uint64_t)segments * g->o * capacity;
+    uint32_t blocks = (g->o + 15u) / 16u;
+    uint64_t lists = (uint64_t)segments * blocks * 16u, entries = lists * capacity;
     uint32_t units = blocked ? ocl_padded(&x) / 16u * g->kh : g->c;
     uint32_t groups = units >= GRAD_W_ITEMS ? 1u : (GRAD_W_ITEMS + units - 1u) / units;
     groups = groups > g->o ? g->o : groups;
@@ -77,14 +78,14 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
     if (entries >= (UINT64_C(1) << 31) || (uint64_t)x.n * ocl_row(&x) >= (UINT64_C(1) << 31)) {
         return false;
     }
-    uint64_t list = ocl_ws(k, entries * 8u), lengths = ocl_ws(k, (uint64_t)segments * g->o * 4u);
+    uint64_t list = ocl_ws(k, entries * 8u), lengths = ocl_ws(k, lists * 4u);
     uint64_t stack =
         ocl_ws(k, (uint64_t)units * groups * (levels + 1u) * group * accumulators * 64u);
     char more[160], options[320];
     (void)snprintf(more, sizeof more, "-DV_SH=%u -DV_SW=%u -DV_W=%u -DV_XS=%u -DV_XIMAGE=%u", g->sh,
                    g->sw, x.w, blocked ? 16u : 1u, (uint32_t)ocl_row(&x));
     list_options(options, sizeof options, g, f, more);
-    ocl_range range = {{g->o, segments, 1}, 0, {1, 1, 1}};
+    ocl_range range = {{blocks, segments, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vlist.cl", options, "list_w", &range, FLOW(f), A_WS8(list), A_WS(lengths),
              A_F(f->slope), A_ROWS(1), A_U(length), A_U(chunks), A_U(images), A_U(capacity),
              A_U(segments), A_F(1.0f));
@@ -125,34 +126,32 @@ static bool plane_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f
         return false;
     }
     /* Up to nine accumulators; a kernel's row stands between zeros for every column it may meet. */
-    uint32_t height = vectors == 3 ? 3u : 8u / vectors, groups = (g->h + height - 1u) / height;
+    uint32_t height = vectors == 3 ? 3u : 8u / vectors;
     uint32_t left = last > g->pw ? last - g->pw : 0, own = left + g->kw,
              reach = left + g->w + g->pw;
     uint32_t length = own + (reach > own + left ? reach - own - left : 0);
     uint64_t weights = ((uint64_t)g->c * g->o * (g->kh + height - 1u) + height) *
                        length; /* and rows to end with */
-    uint32_t chunk = stn_conv_chunk(g->kh, g->kw), chunks = (g->o + chunk - 1u) / chunk;
-    uint32_t capacity = g->o * f->gy.h * f->gy.w;
+    uint32_t channels = (g->o + 15u) / 16u * 16u, lines = f->gy.h * (f->index != NULL ? 2u : 1u);
     uint32_t items = (gx.n + GRAD_X_IMAGES - 1u) / GRAD_X_IMAGES;
-    uint64_t entries = (uint64_t)items * groups * capacity;
+    uint64_t entries = (uint64_t)items * channels * (f->gy.h * f->gy.w + 1u);
     if (entries >= (UINT64_C(1) << 31) || weights >= (UINT64_C(1) << 30)) {
         return false;
     }
-    uint64_t list = ocl_ws(k, entries * 8u),
-             ends = ocl_ws(k, (uint64_t)items * groups * chunks * 4u);
+    uint64_t list = ocl_ws(k, entries * 8u);
+    uint64_t starts = ocl_ws(k, (uint64_t)items * channels * (lines + 1u) * 4u);
     uint64_t packed = ocl_ws(k, weights * 4u);
     char more[256], options[400];
     (void)snprintf(more, sizeof more,
                    "-DV_N=%u -DV_NV=%u -DV_TR=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u "
                    "-DV_SH=%u -DV_SW=%u -DV_PADH=%u -DV_PADW=%u -DV_CB=%u -DV_LEFT=%u -DV_RL=%u",
                    height * vectors, vectors, height, g->c, g->h, g->w, g->kh, g->kw, g->sh, g->sw,
-                   g->ph, g->pw, chunk, left, length);
+                   g->ph, g->pw, stn_conv_chunk(g->kh, g->kw), left, length);
     list_options(options, sizeof options, g, f, more);
     ocl_range all = ocl_items(weights, false), blocks = {{items, 1, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vplane.cl", options, "frames", &all, w, A_WS(packed), A_U((uint32_t)weights));
     OCL_EMIT(k, "vplane.cl", options, "grad_x_plane", &blocks, A_WS(packed), FLOW(f), A_WS8(list),
-             A_WS(ends), gx.ref, A_F(f->slope), A_ROWS(1), A_U(GRAD_X_IMAGES), A_U(capacity),
-             A_FLAGS);
+             A_WS(starts), gx.ref, A_F(f->slope), A_ROWS(1), A_U(GRAD_X_IMAGES), A_FLAGS);
     return true;
 }
 
