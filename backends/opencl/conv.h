@@ -30,4 +30,9 @@ void ocl_emit_maxpool(stn_kernel *k, ocl_view x, ocl_view y, ocl_view index,
                       const stn_pool_params *p, bool act, float slope);
 void ocl_emit_maxpool_grad(stn_kernel *k, ocl_view gy, ocl_view y, ocl_view index, ocl_view gx,
                            const stn_pool_params *p, bool act, float slope);
+/* Arguments of a pool's kernels: x is the large map, y the pooled one. */
+#define OCL_WINDOW(x, y, p)                                                                        \
+    A_U((x).h), A_U((x).w), A_U((y).h), A_U((y).w), A_U((p)->kh), A_U((p)->kw),                    \
+        A_U((p)->stride_h), A_U((p)->stride_w)
+
 #endif

@@ -55,6 +55,16 @@ bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint
 bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx);
 bool vec_linear_grad_w(stn_kernel *k, ocl_view gy, ocl_view x, ocl_arg gw, uint32_t shards);
 
+/* Pools of NC16 maps; x or gx is the large map, act: an activation stands behind the pool. */
+bool vec_maxpool(stn_kernel *k, ocl_view x, ocl_view y, ocl_view index, const stn_pool_params *p,
+                 bool act, float slope);
+bool vec_maxpool_grad(stn_kernel *k, ocl_view gy, ocl_view y, ocl_view index, ocl_view gx,
+                      const stn_pool_params *p, bool act, float slope);
+bool vec_avgpool(stn_kernel *k, ocl_view x, ocl_view y, const stn_pool_params *p, float scale,
+                 bool halve);
+bool vec_avgpool_grad(stn_kernel *k, ocl_view gy, ocl_view gx, const stn_pool_params *p,
+                      float scale);
+
 /* Facts of one direction of the map from grid to pixels (NUMERICS.md, "to pixels", "padding rule"):
  * pixel = grid * s + o; reflection has period per. All host double, rounded once. */
 typedef struct ocl_axis {

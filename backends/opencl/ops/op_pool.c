@@ -1,26 +1,28 @@
 /* Pools: launches of the general kernels. */
-#include "conv.h"
-
-#define WINDOW(x, y, p)                                                                            \
-    A_U((x).h), A_U((x).w), A_U((y).h), A_U((y).w), A_U((p)->kh), A_U((p)->kw),                    \
-        A_U((p)->stride_h), A_U((p)->stride_w)
+#include "vec.h"
 
 void ocl_emit_maxpool(stn_kernel *k, ocl_view x, ocl_view y, ocl_view index,
                       const stn_pool_params *p, bool act, float slope) {
+    if (vec_maxpool(k, x, y, index, p, act, slope)) {
+        return;
+    }
     uint64_t row = ocl_row(&y);
     ocl_range range = ocl_items(row, true);
     OCL_EMIT(k, "pool.cl", "", "maxpool", &range, x.ref, y.ref, index.ref, A_U(x.layout),
-             A_U(y.layout), A_U(index.layout), A_U(x.c), WINDOW(x, y, p), A_U(act), A_F(slope),
+             A_U(y.layout), A_U(index.layout), A_U(x.c), OCL_WINDOW(x, y, p), A_U(act), A_F(slope),
              A_ROWS((uint32_t)row), A_FLAGS);
 }
 
 void ocl_emit_maxpool_grad(stn_kernel *k, ocl_view gy, ocl_view y, ocl_view index, ocl_view gx,
                            const stn_pool_params *p, bool act, float slope) {
+    if (vec_maxpool_grad(k, gy, y, index, gx, p, act, slope)) {
+        return;
+    }
     uint64_t row = ocl_row(&gx);
     ocl_range range = ocl_items(row, true);
     OCL_EMIT(k, "pool.cl", "", "maxpool_grad", &range, gy.ref, y.ref, index.ref, gx.ref,
              A_U(gy.layout), A_U(y.layout), A_U(index.layout), A_U(gx.layout), A_U(gx.c),
-             WINDOW(gx, gy, p), A_U(act), A_F(slope), A_ROWS((uint32_t)row), A_FLAGS);
+             OCL_WINDOW(gx, gy, p), A_U(act), A_F(slope), A_ROWS((uint32_t)row), A_FLAGS);
 }
 
 static bool halves(const stn_pool_params *p) {
@@ -48,13 +50,19 @@ bool ocl_op_pool(stn_kernel *k) {
         ocl_emit_maxpool_grad(k, x, x, ocl_view_of(&k->in[1], A_IN8(1)), y, p, false, 0.0f);
         return true;
     case STN_OP_AVGPOOL:
+        if (vec_avgpool(k, x, y, p, scale, halves(p))) {
+            return true;
+        }
         OCL_EMIT(k, "pool.cl", "", "avgpool", &range, x.ref, y.ref, A_U(x.layout), A_U(y.layout),
-                 A_U(x.c), WINDOW(x, y, p), A_F(scale), A_U(halves(p)), A_ROWS((uint32_t)row),
+                 A_U(x.c), OCL_WINDOW(x, y, p), A_F(scale), A_U(halves(p)), A_ROWS((uint32_t)row),
                  A_FLAGS);
         return true;
     default:
+        if (vec_avgpool_grad(k, x, y, p, scale)) {
+            return true;
+        }
         OCL_EMIT(k, "pool.cl", "", "avgpool_grad", &range, x.ref, y.ref, A_U(x.layout),
-                 A_U(y.layout), A_U(y.c), WINDOW(y, x, p), A_F(scale), A_ROWS((uint32_t)row),
+                 A_U(y.layout), A_U(y.c), OCL_WINDOW(y, x, p), A_F(scale), A_ROWS((uint32_t)row),
                  A_FLAGS);
         return true;
     }
