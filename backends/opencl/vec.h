@@ -6,6 +6,9 @@
 
 #include "conv.h"
 
+/* True on CPU devices for two NC16 maps. */
+bool vec_blocks(const stn_kernel *k, const ocl_view *a, const ocl_view *b);
+
 /* True on CPU devices for convolutions of `images` that are worth a kernel compiled for their
  * shape. */
 bool vec_wanted(const stn_kernel *k, const ocl_geometry *g, uint32_t images);

@@ -136,9 +136,16 @@ void ocl_emit_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, 
     }
     uint32_t length = (a.n + shards - 1u) / shards;
     ocl_range planes = ocl_items(a.c, true), channels = ocl_items(a.c, false);
-    OCL_EMIT(k, "reduce.cl", "", "plane_sum", &planes, a.ref, x.ref, stats, A_WS(part),
-             A_U(a.layout), A_U(x.layout), A_U(a.c), A_U(a.h * a.w), A_U(mode),
-             mode == 0 ? A_F(0.0f) : A_SLOT(slot_inv_n), A_ROWS(a.c), A_F(1.0f));
+    uint32_t items = a.c;
+    bool blocks = vec_blocks(k, &a, &x);
+    if (blocks) {
+        items = ocl_padded(&a) / 16u;
+        planes = (ocl_range){{items, 1, 1}, 1u, {1, 1, 1}};
+    }
+    OCL_EMIT(k, blocks ? "vbn.cl" : "reduce.cl", "", blocks ? "plane_sum_blocks" : "plane_sum",
+             &planes, a.ref, x.ref, stats, A_WS(part), A_U(a.layout), A_U(x.layout), A_U(a.c),
+             A_U(a.h * a.w), A_U(mode), mode == 0 ? A_F(0.0f) : A_SLOT(slot_inv_n), A_ROWS(items),
+             A_F(1.0f));
     OCL_EMIT(k, "reduce.cl", "", "shard_sum", &channels, A_WS(part), out, A_U(a.c), A_ROWS(1),
              A_U(length), A_U(shards), A_F(limit), A_FLAGS);
 }

@@ -1,7 +1,7 @@
 /* Pools of NC16 maps on CPU devices (kernels/vpool.cl): one item per row of the result. */
 #include "vec.h"
 
-static bool blocked(const stn_kernel *k, const ocl_view *a, const ocl_view *b) {
+bool vec_blocks(const stn_kernel *k, const ocl_view *a, const ocl_view *b) {
     return k->device->device_class == OCL_CPU_VECTOR && a->layout == STN_NC16 &&
            b->layout == STN_NC16;
 }
@@ -18,7 +18,7 @@ static ocl_range range_of(const ocl_view *v) {
 bool vec_maxpool(stn_kernel *k, ocl_view x, ocl_view y, ocl_view index, const stn_pool_params *p,
                  bool act, float slope) {
     ocl_range range = range_of(&y);
-    if (!blocked(k, &x, &y) || index.layout != STN_NC16) {
+    if (!vec_blocks(k, &x, &y) || index.layout != STN_NC16) {
         return false;
     }
     OCL_EMIT(k, "vpool.cl", "", "maxpool_blocks", &range, x.ref, y.ref, index.ref,
@@ -29,7 +29,7 @@ bool vec_maxpool(stn_kernel *k, ocl_view x, ocl_view y, ocl_view index, const st
 bool vec_maxpool_grad(stn_kernel *k, ocl_view gy, ocl_view y, ocl_view index, ocl_view gx,
                       const stn_pool_params *p, bool act, float slope) {
     ocl_range range = range_of(&gx);
-    if (!blocked(k, &gy, &gx) || index.layout != STN_NC16 || (act && y.layout != STN_NC16)) {
+    if (!vec_blocks(k, &gy, &gx) || index.layout != STN_NC16 || (act && y.layout != STN_NC16)) {
         return false;
     }
     OCL_EMIT(k, "vpool.cl", "", "maxpool_grad_blocks", &range, gy.ref, y.ref, index.ref, gx.ref,
@@ -40,7 +40,7 @@ bool vec_maxpool_grad(stn_kernel *k, ocl_view gy, ocl_view y, ocl_view index, oc
 bool vec_avgpool(stn_kernel *k, ocl_view x, ocl_view y, const stn_pool_params *p, float scale,
                  bool halve) {
     ocl_range range = range_of(&y);
-    if (!blocked(k, &x, &y)) {
+    if (!vec_blocks(k, &x, &y)) {
         return false;
     }
     OCL_EMIT(k, "vpool.cl", "", "avgpool_blocks", &range, x.ref, y.ref, OCL_WINDOW(x, y, p),
@@ -51,7 +51,7 @@ bool vec_avgpool(stn_kernel *k, ocl_view x, ocl_view y, const stn_pool_params *p
 bool vec_avgpool_grad(stn_kernel *k, ocl_view gy, ocl_view gx, const stn_pool_params *p,
                       float scale) {
     ocl_range range = range_of(&gx);
-    if (!blocked(k, &gy, &gx)) {
+    if (!vec_blocks(k, &gy, &gx)) {
         return false;
     }
     OCL_EMIT(k, "vpool.cl", "", "avgpool_grad_blocks", &range, gy.ref, gx.ref,
