@@ -49,6 +49,7 @@ bool ocl_op_elementwise(stn_kernel *k) {
     uint32_t row = (uint32_t)ocl_row(&y), total = x.h * x.w;
     ocl_range range = ocl_items(row, true);
     const stn_dropout_params *d = &k->params.dropout;
+    bool vectors = k->device->device_class == OCL_CPU_VECTOR;
     switch (k->op) {
     case STN_OP_COPY:
         return op_copy(k, &x, &y, &range);
@@ -78,10 +79,13 @@ bool ocl_op_elementwise(stn_kernel *k) {
         return true;
     case STN_OP_DROPOUT:
     case STN_OP_DROPOUT_GRAD:
-        OCL_EMIT(k, "elem.cl", "", "dropout", &range, x.ref, y.ref, A_U(x.layout), A_U(x.c),
-                 A_U(total), A_U(d->id), A_U(d->threshold), A_F(d->scale),
-                 A_F(k->op == STN_OP_DROPOUT ? STN_LIM_X : STN_LIM_G), A_STEP, A_ROWS(row),
-                 A_FLAGS);
+        if (vectors) {
+            range = ocl_items((row + 15u) / 16u, true);
+        }
+        OCL_EMIT(k, vectors ? "velem.cl" : "elem.cl", "", vectors ? "dropout16" : "dropout", &range,
+                 x.ref, y.ref, A_U(x.layout), A_U(x.c), A_U(total), A_U(d->id), A_U(d->threshold),
+                 A_F(d->scale), A_F(k->op == STN_OP_DROPOUT ? STN_LIM_X : STN_LIM_G), A_STEP,
+                 A_ROWS(row), A_FLAGS);
         return true;
     case STN_OP_SUM:
         return op_sum(k, row, &range);

@@ -1,0 +1,64 @@
+/* Dropout on CPU devices: 16 values in stored order per item. */
+
+static inline uint16 high16(uint16 a, uint b) {
+    return convert_uint16((convert_ulong16(a) * (ulong16)((ulong)b)) >> (ulong16)(32ul));
+}
+
+/* stn_philox of num.h for 16 elements. */
+static inline uint16 philox16(uint key_lo, uint key_hi, uint16 element, uint stream, uint lo,
+                              uint hi) {
+    uint16 c0 = element >> 2u, c1 = (uint16)(stream), c2 = (uint16)(lo), c3 = (uint16)(hi);
+    for (uint round = 0u; round < 10u; round++) {
+        uint16 h0 = high16(c0, 0xD2511F53u), l0 = c0 * 0xD2511F53u;
+        uint16 h1 = high16(c2, 0xCD9E8D57u), l1 = c2 * 0xCD9E8D57u;
+        c0 = h1 ^ c1 ^ (uint16)(key_lo);
+        c1 = l1;
+        c2 = h0 ^ c3 ^ (uint16)(key_hi);
+        c3 = l0;
+        key_lo = key_lo + 0x9E3779B9u;
+        key_hi = key_hi + 0xBB67AE85u;
+    }
+    int16 odd = (element & (uint16)(1u)) != (uint16)(0u);
+    uint16 low = odd ? c1 : c0, high = odd ? c3 : c2;
+    return (element & (uint16)(2u)) != (uint16)(0u) ? high : low;
+}
+
+/* Arguments of elem.cl, dropout; x and y may be one. */
+__kernel void dropout16(RD(x), WR(y), uint lay, uint C, uint P, uint id, uint threshold,
+                        float factor, float limit, uint seed_lo, uint seed_hi, uint step_lo,
+                        uint step_hi, uint total, FLAGS) {
+    GO(x), GO(y);
+    uint first = (uint)get_global_id(0) * 16u, count = 16u;
+    if (first >= total) {
+        return;
+    }
+    uint16 element = (uint16)(first) + convert_uint16(LANES16);
+    if (lay != 0u) {
+        pos_t q = decode(lay, C, P, first);
+        element = (uint16)((q.n * C + q.c) * P + q.p) + convert_uint16(LANES16) * (uint16)(P);
+        count = min(C - q.c, 16u);
+    }
+    uint left = min(total - first, 16u);
+    count = min(count, left);
+    float each[16];
+    for (uint l = 0u; l < 16u; l++) {
+        each[l] = l < left ? x[first + l] : 0.0f;
+    }
+    uint16 word = philox16(seed_lo, seed_hi, element, STN_RNG_STREAM(STN_RNG_DROPOUT, id), step_lo,
+                           step_hi);
+    float16 r = vload16(0, each) * factor;
+    r = SNAP16(r, limit);
+    r = word < (uint16)(threshold) ? (float16)(0.0f) : r;
+    r = LANES16 < (int16)((int)count) ? r : (float16)(0.0f);
+    if (any(BAD16(r))) {
+        raise_flag(flags, flags_off, node, step1);
+    }
+    if (left == 16u) {
+        vstore16(r, 0, y + first);
+        return;
+    }
+    vstore16(r, 0, each);
+    for (uint l = 0u; l < left; l++) {
+        y[first + l] = each[l];
+    }
+}
