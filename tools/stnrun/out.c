@@ -157,8 +157,7 @@ void progress_show(progress_view *view, const stn_progress *p) {
     }
     double done = p->total > 0 ? (double)p->step / (double)p->total : 0;
     uint64_t new_steps = p->step > view->start ? p->step - view->start : 0;
-    double left =
-        new_steps > 0 ? p->seconds * (double)(p->total - p->step) / (double)new_steps : 0;
+    double left = new_steps > 0 ? p->seconds * (double)(p->total - p->step) / (double)new_steps : 0;
     char eta[32], bar[31], loss[48] = "";
     if (p->loss > 0) { /* passes of an evaluation have none */
         (void)snprintf(loss, sizeof loss, "  loss %.4f", p->loss);
