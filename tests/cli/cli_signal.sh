@@ -49,7 +49,9 @@ for i in $(seq "$rounds"); do
     (train $flags >/dev/null 2>&1) &
     sleep "0.$((i * 37 % 90 + 10))"
     kill -9 $! 2>/dev/null
-    wait $! 2>/dev/null
+    status=0
+    wait $! 2>/dev/null || status=$?
+    [ "$status" = 137 ] || bad "round $i: training was over (status $status), not killed"
     if [ -e killed/run.json ]; then
         expect 0 "$stnrun" ckpt verify killed
     else
