@@ -2,6 +2,7 @@
 #include "ocl.h"
 
 #include <dlfcn.h>
+#include <stdlib.h>
 #include <string.h>
 
 ocl_api cl;
@@ -22,9 +23,12 @@ static bool resolve(void *library, const char *name, void *target, size_t size) 
 }
 
 static void open_library(void) {
-    static const char *const names[] = {"libOpenCL.so.1", "libOpenCL.so"};
+    const char *const names[] = {getenv("STN_OPENCL_LIBRARY"), "libOpenCL.so.1", "libOpenCL.so"};
+    const size_t n = sizeof names / sizeof *names;
     void *library = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && library == NULL; i++) {
+    /* A library that was asked for is not replaced by another. */
+    bool chosen = names[0] != NULL && names[0][0] != '\0';
+    for (size_t i = chosen ? 0 : 1; i < (chosen ? 1 : n) && library == NULL; i++) {
         library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
     }
     if (library == NULL) {

@@ -10,6 +10,7 @@ static const char *const other_variables[][2] = {
     {"STN_RECIPE", "recipe of train and compare"},
     {"STN_PLUGIN_PATH", "directories searched for plugins, separated by colons"},
     {"STN_CACHE_DIR", "where compiled kernels are kept (default ~/.cache/stn)"},
+    {"STN_OPENCL_LIBRARY", "OpenCL library to open (default libOpenCL.so.1)"},
     {"NO_COLOR", "no colour if set and not empty"},
     {"FORCE_COLOR", "colour even if not on a terminal (also CLICOLOR_FORCE)"},
     {"OCL_ICD_VENDORS", "OpenCL loader: which drivers it sees (respected, never changed)"},

@@ -136,6 +136,28 @@ static int32_t allocate_arena(stn_net *net, stn_err *err) {
     return STN_OK;
 }
 
+static int32_t allocate_outcome(stn_net *net, stn_err *err) {
+    const stn_graph *g = &net->plan[0].graph;
+    stn__outcome *o = &net->outcome;
+    for (uint32_t which = 0; which < 2; which++) {
+        o->flags[which] = o->slots;
+        o->flags_bytes[which] = 4u * (1u + (uint64_t)net->plan[which].graph.n_nodes);
+        o->slots += stn__round_up(o->flags_bytes[which]);
+    }
+    o->pred = stn__round_up(stn_tensor_bytes(&g->value[g->stats].tensor));
+    o->slot_bytes = o->pred + stn__round_up(stn_tensor_bytes(&g->value[g->pred].tensor));
+    uint64_t bytes = o->slots + STN__QUEUE * o->slot_bytes;
+    STN_TRY(allocate(net, bytes, "results of queued steps", &o->buf, err));
+    net->memory.activations += bytes;
+    o->copy = stn__calloc(1, bytes);
+    if (o->copy == NULL) {
+        return stn__nomem(err, "results of queued steps", bytes);
+    }
+    stn__net_slot(net, 0, 0);
+    stn__net_slot(net, 1, 0);
+    return net->backend->fill(net->stream, (stn_ref){o->buf, 0}, 0, bytes, err);
+}
+
 static int32_t allocate_all(stn_net *net, stn_err *err) {
     const stn_graph *g = &net->plan[0].graph;
     uint64_t pixels = stn_tensor_bytes(&g->value[g->pixels].tensor);
@@ -151,13 +173,10 @@ static int32_t allocate_all(stn_net *net, stn_err *err) {
     if (net->memory.workspace > 0) {
         STN_TRY(allocate(net, net->memory.workspace, "workspace", &net->workspace, err));
     }
+    STN_TRY(allocate_outcome(net, err));
     for (uint32_t which = 0; which < 2; which++) {
         stn__plan *plan = &net->plan[which];
-        uint64_t flags = 4u * (1u + (uint64_t)plan->graph.n_nodes);
         STN_TRY(allocate_constants(net, which, err));
-        STN_TRY(allocate(net, flags, "flags", &net->flags[which], err));
-        STN_TRY(net->backend->fill(net->stream, (stn_ref){net->flags[which], 0}, 0, flags, err));
-        net->memory.activations += flags;
         plan->ref[plan->graph.pixels].buf = net->pixels;
         plan->ref[plan->graph.labels].buf = net->labels;
         stn__plan_bind(plan, net->arena[net->keep ? which : 0]);
@@ -175,15 +194,11 @@ static int32_t make_queue(stn_net *net, stn_err *err) {
         stn__queued *q = &net->queue[i];
         q->images = stn__alloc(images);
         q->labels = stn__calloc(heads, sizeof *q->labels);
-        q->stats = stn__calloc(heads, 2 * sizeof *q->stats);
-        q->pred = stn__calloc(heads, sizeof *q->pred);
-        if (q->images == NULL || q->labels == NULL || q->stats == NULL || q->pred == NULL) {
+        if (q->images == NULL || q->labels == NULL) {
             return stn__nomem(err, "queue of steps", STN__QUEUE * images);
         }
     }
-    uint32_t n0 = net->plan[0].graph.n_nodes, n1 = net->plan[1].graph.n_nodes;
-    net->flag_words = stn__calloc(1u + (uint64_t)(n0 > n1 ? n0 : n1), sizeof *net->flag_words);
-    return net->flag_words != NULL ? STN_OK : stn__nomem(err, "flags", 4u * (uint64_t)(n0 + n1));
+    return STN_OK;
 }
 
 static int32_t sort_state(stn_net *net, stn_err *err) {
@@ -323,11 +338,11 @@ static void free_buffers(stn_net *net) {
         for (uint32_t i = 0; i < STN__MAX_BUFFERS; i++) {
             release(net->arena[which][i]);
         }
-        release(net->flags[which]);
     }
     release(net->pixels);
     release(net->labels);
     release(net->workspace);
+    release(net->outcome.buf);
 }
 
 void stn_net_close(stn_net *net) {
@@ -349,10 +364,8 @@ void stn_net_close(stn_net *net) {
     for (uint32_t i = 0; i < STN__QUEUE; i++) {
         stn__free(net->queue[i].images);
         stn__free(net->queue[i].labels);
-        stn__free(net->queue[i].stats);
-        stn__free(net->queue[i].pred);
     }
-    stn__free(net->flag_words);
+    stn__free(net->outcome.copy);
     stn__free(net->order);
     stn__store_free(&net->store);
     stn__free(net);

@@ -6,17 +6,27 @@
 
 #define STN__QUEUE 8u /* steps in flight before results must be collected */
 
-/* A queued step: what the device still reads, and where its results arrive. */
+/* A queued step: what the device still reads. */
 typedef struct stn__queued {
     void *images;
     int32_t *labels;
-    float *stats; /* [batch, heads, 2]: z_label - m, sum */
-    int32_t *pred;
     uint64_t step;
     uint32_t count;
     bool eval;
     double powers[2]; /* of the state before the step */
 } stn__queued;
+
+/* What the host reads back of the queued steps, one buffer, so that collecting is one read: the
+ * flags of both plans, then for each place in the queue the loss statistics [batch, heads, 2]
+ * (z_label - m, sum) and the predictions [batch, heads]. Every part starts at a multiple of
+ * STN__ALIGN. */
+typedef struct stn__outcome {
+    stn_buf *buf;
+    uint8_t *copy; /* on the host */
+    uint64_t flags[2], flags_bytes[2];
+    uint64_t slots, slot_bytes; /* of the first step; from one step to the next */
+    uint64_t pred;              /* inside a slot, behind the statistics */
+} stn__outcome;
 
 /* A value as listed by stn_net_value_get. */
 typedef struct stn__listed {
@@ -40,15 +50,14 @@ struct stn_net {
     stn__listed *listed[2];
     uint32_t n_listed[2];
     stn_buf *pixels, *labels, *workspace;
-    stn_buf *flags[2];
     stn_buf *arena[2][STN__MAX_BUFFERS]; /* both plans use [0] unless keep */
     stn_buf **constant[2];
     stn_net_memory memory;
 
     stn__queued queue[STN__QUEUE];
     uint32_t n_queued;
-    uint32_t *flag_words; /* host copy of a flags buffer, the larger of both */
-    double powers[2];     /* beta1^t, beta2^t after the steps queued so far */
+    stn__outcome outcome;
+    double powers[2]; /* beta1^t, beta2^t after the steps queued so far */
     float scalar[STN__MAX_SLOTS];
     uint32_t scalar_count; /* batch and rate that scalar[] holds; count 0: none yet */
     double scalar_lr;
@@ -59,6 +68,8 @@ int32_t stn__net_open(stn_dev *dev, const stn_model *model, const stn_net_spec *
                       stn_err *err);
 /* Per-step scalars into net->scalar. Uses net->powers, which must include this step. */
 void stn__net_scalars(stn_net *net, uint32_t count, double lr);
+/* Lets the next step of a plan put its results in this place of the queue. */
+void stn__net_slot(stn_net *net, uint32_t which, uint32_t place);
 /* Smallest number of values a batch norm of this plan sees with `count` images; 0: no batch norm.
  */
 uint64_t stn__net_bn_values(const stn_net *net, uint32_t count);

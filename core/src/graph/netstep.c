@@ -1,8 +1,8 @@
 /* Steps of a net: queueing, per-step scalars, results.
  *
- * A step copies its images and labels into a queue slot, then only enqueues: write, nodes, read of
- * the loss statistics and predictions. Nothing in it allocates or waits. Collecting waits once for
- * all queued steps, reads the non-finite flags and computes losses on the host in double.
+ * A step copies its images and labels into a queue slot, then only enqueues: writes, nodes. Nothing
+ * in it allocates, reads back or waits. Collecting reads the flags, loss statistics and predictions
+ * of all queued steps at once, and computes losses on the host in double.
  */
 #include <math.h>
 #include <string.h>
@@ -101,8 +101,17 @@ static uint64_t row_bytes(const stn_graph *g, stn_val v, uint32_t rows) {
     return stn_tensor_bytes(&g->value[v].tensor) / g->batch * rows;
 }
 
+void stn__net_slot(stn_net *net, uint32_t which, uint32_t place) {
+    const stn__outcome *o = &net->outcome;
+    const stn_graph *g = &net->plan[which].graph;
+    uint64_t at = o->slots + place * o->slot_bytes;
+    stn__plan_move(&net->plan[which], g->stats, (stn_ref){o->buf, at});
+    stn__plan_move(&net->plan[which], g->pred, (stn_ref){o->buf, at + o->pred});
+}
+
 static int32_t enqueue(stn_net *net, stn__queued *q, const stn_net_step_args *a, stn_err *err) {
-    const stn__plan *plan = &net->plan[q->eval ? 1 : 0];
+    uint32_t which = q->eval ? 1 : 0;
+    const stn__plan *plan = &net->plan[which];
     const stn_graph *g = &plan->graph;
     const stn_backend *b = net->backend;
     stn_step step = {sizeof step, a->count, a->step, a->seed, net->slots.n, 0, net->scalar};
@@ -110,12 +119,9 @@ static int32_t enqueue(stn_net *net, stn__queued *q, const stn_net_step_args *a,
                      row_bytes(g, g->pixels, a->count), err));
     STN_TRY(b->write(net->stream, plan->ref[g->labels], q->labels,
                      row_bytes(g, g->labels, a->count), err));
+    stn__net_slot(net, which, net->n_queued);
     STN_TRY(stn__plan_run(plan, net->stream, (stn_ref){net->workspace, 0},
-                          (stn_ref){net->flags[q->eval ? 1 : 0], 0}, &step, err));
-    STN_TRY(
-        b->read(net->stream, q->stats, plan->ref[g->stats], row_bytes(g, g->stats, a->count), err));
-    STN_TRY(
-        b->read(net->stream, q->pred, plan->ref[g->pred], row_bytes(g, g->pred, a->count), err));
+                          (stn_ref){net->outcome.buf, net->outcome.flags[which]}, &step, err));
     return b->flush(net->stream, err);
 }
 
@@ -158,8 +164,13 @@ uint32_t stn_net_queue_depth(const stn_net *net) {
 
 /* ---- collecting --------------------------------------------------------------------------- */
 
-/* Loss and errors of one finished step; images in order, heads ascending. */
-static void finish(const stn_net *net, const stn__queued *q, stn_step_result *r) {
+/* Loss and errors of the finished step at `place` of the queue; images in order, heads ascending.
+ * Returns its predictions. */
+static const int32_t *finish(const stn_net *net, uint32_t place, stn_step_result *r) {
+    const stn__queued *q = &net->queue[place];
+    const uint8_t *slot = net->outcome.copy + net->outcome.slots + place * net->outcome.slot_bytes;
+    const float *stats = (const float *)(const void *)slot;
+    const int32_t *pred = (const int32_t *)(const void *)(slot + net->outcome.pred);
     double sum = 0.0;
     r->step = q->step;
     r->count = q->count;
@@ -168,18 +179,23 @@ static void finish(const stn_net *net, const stn__queued *q, stn_step_result *r)
         bool wrong = false;
         for (uint32_t h = 0; h < net->heads; h++) {
             uint64_t at = (uint64_t)i * net->heads + h;
-            sum += stn__log_e((double)q->stats[2 * at + 1]) - (double)q->stats[2 * at];
-            wrong = wrong || q->pred[at] != q->labels[at];
+            sum += stn__log_e((double)stats[2 * at + 1]) - (double)stats[2 * at];
+            wrong = wrong || pred[at] != q->labels[at];
         }
         r->wrong += wrong ? 1u : 0u;
     }
     r->loss = sum * (1.0 / (double)q->count);
+    return pred;
 }
 
-/* Describes the flagged step from flag_words; returns its index in the queue. */
+static const uint32_t *flag_words(const stn_net *net, uint32_t which) {
+    return (const uint32_t *)(const void *)(net->outcome.copy + net->outcome.flags[which]);
+}
+
+/* Describes the flagged step; returns its index in the queue. */
 static uint32_t blame(const stn_net *net, uint32_t which, stn_err *err) {
     const stn_graph *g = &net->plan[which].graph;
-    const uint32_t *word = net->flag_words;
+    const uint32_t *word = flag_words(net, which);
     uint32_t bad = 0, node = 0;
     while (bad + 1 < net->n_queued && (net->queue[bad].eval != (which == 1) ||
                                        (uint32_t)(net->queue[bad].step + 1) != word[0])) {
@@ -197,22 +213,19 @@ static uint32_t blame(const stn_net *net, uint32_t which, stn_err *err) {
     return bad;
 }
 
-/* Waits, looks for a non-finite value of one plan's steps and clears the flags. *bad: index of the
- * first bad step in the queue, kept if there is none or an earlier one is known. */
+/* Looks for a non-finite value of one plan's steps and clears the flags. *bad: index of the first
+ * bad step in the queue, kept if there is none or an earlier one is known. */
 static int32_t check_flags(stn_net *net, uint32_t which, uint32_t *bad, stn_err *err) {
-    uint64_t bytes = 4u * (1u + (uint64_t)net->plan[which].graph.n_nodes);
-    stn_ref flags = {net->flags[which], 0};
-    STN_TRY(net->backend->read(net->stream, net->flag_words, flags, bytes, err));
-    STN_TRY(net->backend->sync(net->stream, err));
-    if (net->flag_words[0] == 0) {
+    if (flag_words(net, which)[0] == 0) {
         return STN_OK;
     }
+    stn_ref flags = {net->outcome.buf, net->outcome.flags[which]};
     stn_err own = {0};
     uint32_t index = blame(net, which, &own);
     if (which == 0) {
         memcpy(net->powers, net->queue[index].powers, sizeof net->powers);
     }
-    STN_TRY(net->backend->fill(net->stream, flags, 0, bytes, err));
+    STN_TRY(net->backend->fill(net->stream, flags, 0, net->outcome.flags_bytes[which], err));
     STN_TRY(net->backend->sync(net->stream, err));
     if (index < *bad) {
         *bad = index;
@@ -223,34 +236,35 @@ static int32_t check_flags(stn_net *net, uint32_t which, uint32_t *bad, stn_err 
     return STN_OK;
 }
 
+/* Waits for all queued steps and reads what they left. */
+static int32_t read_outcome(stn_net *net, stn_err *err) {
+    const stn__outcome *o = &net->outcome;
+    uint64_t bytes = o->slots + net->n_queued * o->slot_bytes;
+    STN_TRY(net->backend->read(net->stream, o->copy, (stn_ref){o->buf, 0}, bytes, err));
+    return net->backend->sync(net->stream, err);
+}
+
 int32_t stn_net_collect(stn_net *net, stn_step_result *results, uint32_t *n, int32_t *pred,
                         stn_err *err) {
     uint32_t queued = net->n_queued, bad = queued;
-    bool used[2] = {false, false};
+    int32_t status = queued > 0 ? read_outcome(net, err) : STN_OK;
     *n = 0;
-    for (uint32_t i = 0; i < queued; i++) {
-        used[net->queue[i].eval ? 1 : 0] = true;
+    for (uint32_t which = 0; which < 2 && queued > 0 && status == STN_OK; which++) {
+        status = check_flags(net, which, &bad, err);
     }
-    for (uint32_t which = 0; which < 2; which++) {
-        if (used[which]) {
-            int32_t status = check_flags(net, which, &bad, err);
-            if (status != STN_OK) {
-                net->n_queued = 0;
-                return status;
-            }
-        }
+    net->n_queued = 0;
+    if (status != STN_OK) {
+        return status;
     }
     for (uint32_t i = 0; i < bad; i++) {
-        const stn__queued *q = &net->queue[i];
-        finish(net, q, &results[i]);
+        const int32_t *found = finish(net, i, &results[i]);
         if (pred != NULL) {
-            uint64_t heads = (uint64_t)q->count * net->heads;
-            memcpy(pred, q->pred, heads * sizeof *pred);
+            uint64_t heads = (uint64_t)results[i].count * net->heads;
+            memcpy(pred, found, heads * sizeof *pred);
             pred += heads;
         }
     }
     *n = bad;
-    net->n_queued = 0;
     if (bad < queued) {
         return STN_E_NONFINITE;
     }

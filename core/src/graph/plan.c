@@ -133,8 +133,6 @@ static void find_last(const stn_graph *g, uint32_t *last) {
             last[node->out[o]] = k;
         }
     }
-    last[g->stats] = UINT32_MAX;
-    last[g->pred] = UINT32_MAX;
     for (uint32_t i = 0; i < g->n_values; i++) {
         if (g->eval && g->value[i].marked) {
             last[i] = UINT32_MAX;
@@ -170,7 +168,7 @@ static void find_blocks(stn__plan *plan, const uint32_t *last) {
         bool reuse = overwrites(plan, k, last);
         for (uint32_t o = 0; o < node->n_out; o++) {
             stn_val v = node->out[o];
-            if (g->value[v].kind != STN__ACTIVATION) {
+            if (g->value[v].kind != STN__ACTIVATION || v == g->stats || v == g->pred) {
                 continue;
             }
             if (o == 0 && reuse) {
@@ -228,8 +226,10 @@ static int32_t place_values(stn__plan *plan, const stn_device_info *info, stn_er
 int32_t stn__plan_make(stn__plan *plan, const stn_backend *backend, stn_device *device,
                        const stn_device_info *info, bool keep, stn_err *err) {
     const stn_graph *g = &plan->graph;
-    uint64_t operands = 0;
-    for (uint32_t k = 0; k < g->n_nodes; k++) {
+    uint32_t operands = 0;
+    plan->first = stn__calloc(g->n_nodes, sizeof *plan->first);
+    for (uint32_t k = 0; plan->first != NULL && k < g->n_nodes; k++) {
+        plan->first[k] = operands;
         operands += g->node[k].n_in + g->node[k].n_out;
     }
     plan->backend = backend;
@@ -238,7 +238,7 @@ int32_t stn__plan_make(stn__plan *plan, const stn_backend *backend, stn_device *
     plan->ref = stn__calloc(g->n_values, sizeof *plan->ref);
     plan->operand = stn__calloc(operands, sizeof *plan->operand);
     plan->kernel = stn__calloc(g->n_nodes, sizeof *plan->kernel);
-    if (plan->ref == NULL || plan->operand == NULL || plan->kernel == NULL) {
+    if (plan->first == NULL || plan->ref == NULL || plan->operand == NULL || plan->kernel == NULL) {
         return stn__nomem(err, "plan", operands * sizeof *plan->operand);
     }
     STN_TRY(choose_layouts(plan, info, err));
@@ -263,6 +263,13 @@ void stn__plan_bind(stn__plan *plan, stn_buf *const *buffers) {
             *operand++ = plan->ref[node->out[o]];
         }
     }
+}
+
+void stn__plan_move(stn__plan *plan, stn_val value, stn_ref to) {
+    const stn__value *v = &plan->graph.value[value];
+    const stn__node *node = &plan->graph.node[v->node];
+    plan->ref[value] = to;
+    plan->operand[plan->first[v->node] + node->n_in + v->slot] = to;
 }
 
 int32_t stn__plan_prepare(stn__plan *plan, stn_err *err) {
@@ -308,6 +315,7 @@ void stn__plan_free(stn__plan *plan) {
     }
     stn__free(plan->kernel);
     stn__free(plan->operand);
+    stn__free(plan->first);
     stn__free(plan->ref);
     stn__free(plan->block);
     stn__free(plan->place);

@@ -2,7 +2,7 @@
  *
  * Made once when a net opens; running it only enqueues. Values that are outputs of nodes live in
  * the arena, a few buffers in which tensors with disjoint lifetimes share memory; everything else
- * (state, pixels, labels, constants) has a buffer of its own, bound by the net.
+ * (state, pixels, labels, constants, loss statistics and predictions) is bound by the net.
  */
 #ifndef STN_GRAPH_PLAN_H
 #define STN_GRAPH_PLAN_H
@@ -57,6 +57,7 @@ typedef struct stn__plan {
     stn__arena arena;
     stn_ref *ref;     /* value -> memory */
     stn_ref *operand; /* of all nodes: inputs, then outputs */
+    uint32_t *first;  /* node -> its first operand */
     stn_kernel **kernel;
 } stn__plan;
 
@@ -67,6 +68,8 @@ int32_t stn__plan_make(stn__plan *plan, const stn_backend *backend, stn_device *
                        const stn_device_info *info, bool keep, stn_err *err);
 /* Sets ref[] of placed values; the others must have been set. Then operand[]. */
 void stn__plan_bind(stn__plan *plan, stn_buf *const *buffers);
+/* Moves a value that no other node reads, an output of node `value.node`. */
+void stn__plan_move(stn__plan *plan, stn_val value, stn_ref to);
 int32_t stn__plan_prepare(stn__plan *plan, stn_err *err);
 /* Enqueues every node. */
 int32_t stn__plan_run(const stn__plan *plan, stn_stream *stream, stn_ref workspace, stn_ref flags,
