@@ -60,7 +60,10 @@ static const struct kernel_set {
     {"avx2", cpu_lacks_avx2, cpu_avx2_select},
 #endif
 #ifdef CPU_HAVE_PORTABLE
-    {"portable", lacks_nothing, cpu_portable_select},
+    {"portable", cpu_lacks_fma, cpu_portable_select},
+#endif
+#ifdef CPU_HAVE_SSE2
+    {"sse2", lacks_nothing, cpu_sse2_select},
 #endif
     {"ref", lacks_nothing, cpu_ref_select},
 };
@@ -467,7 +470,7 @@ bool cpu_flagged(const cpu_call *call) {
 
 static const stn_option_info options_info[] = {
     {"threads", "int", "0..1024", "0", "threads of the CPU backend; 0: all processors"},
-    {"cpu-kernels", "choice:auto,ref,portable,avx2,avx512", "", "auto",
+    {"cpu-kernels", "choice:auto,ref,sse2,portable,avx2,avx512", "", "auto",
      "kernel set; every set gives the same bits, ref is the slow readable one"},
 };
 

@@ -1,6 +1,6 @@
 /* Inside of the CPU backend: prepared kernels, kernel sets and the thread pool.
  *
- * A kernel set ("ref", "portable", "avx2", "avx512") offers an implementation for an operator, or
+ * A kernel set ("ref", "sse2", "portable", "avx2", "avx512") offers an implementation for an operator, or
  * declines. Sets are asked best first, those the CPU lacks are never asked, and "ref" takes
  * everything, so a set may start with one kernel. All sets give the same bits.
  */
@@ -70,6 +70,7 @@ void cpu_plant_fault(const cpu_call *call);
  * set, impl is not) for pools of `threads` threads. */
 bool cpu_ref_select(const stn_kernel *kernel, uint32_t threads, cpu_impl *impl);
 bool cpu_portable_select(const stn_kernel *kernel, uint32_t threads, cpu_impl *impl);
+bool cpu_sse2_select(const stn_kernel *kernel, uint32_t threads, cpu_impl *impl);
 bool cpu_avx2_select(const stn_kernel *kernel, uint32_t threads, cpu_impl *impl);
 bool cpu_avx512_select(const stn_kernel *kernel, uint32_t threads, cpu_impl *impl);
 

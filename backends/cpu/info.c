@@ -70,7 +70,7 @@ void cpu_describe(stn_device_info *info) {
     info->memory = physical_memory();
     info->max_alloc = info->memory;
     info->capabilities = STN_CAP_CORRECT_DIVIDE | STN_CAP_SUBNORMALS | STN_CAP_UNIFIED_MEMORY;
-    if (cpu_has_fma()) {
+    if (cpu_lacks_fma() == NULL) {
         info->capabilities |= STN_CAP_FMA;
     }
     (void)snprintf(info->name, sizeof info->name, "%s", name);
@@ -84,8 +84,8 @@ void cpu_describe(stn_device_info *info) {
 
 /* __builtin_cpu_supports also asks whether the operating system saves the wider registers. */
 #if defined(__x86_64__)
-bool cpu_has_fma(void) {
-    return __builtin_cpu_supports("fma");
+const char *cpu_lacks_fma(void) {
+    return __builtin_cpu_supports("fma") ? NULL : "fma";
 }
 
 const char *cpu_lacks_avx2(void) {
@@ -100,8 +100,8 @@ const char *cpu_lacks_avx512(void) {
                                                  : NULL;
 }
 #else
-bool cpu_has_fma(void) {
-    return true;
+const char *cpu_lacks_fma(void) {
+    return NULL;
 }
 
 const char *cpu_lacks_avx2(void) {

@@ -10,8 +10,8 @@
 uint32_t cpu_online(void);
 /* Fills everything but struct_size, layout and variant. */
 void cpu_describe(stn_device_info *info);
-bool cpu_has_fma(void);
 /* Name of the first feature that is missing for a kernel set, NULL if it can run here. */
+const char *cpu_lacks_fma(void);
 const char *cpu_lacks_avx2(void);
 const char *cpu_lacks_avx512(void);
 

@@ -32,7 +32,7 @@ for class in cpu-vector gpu; do
 done
 if [ "$long" = 1 ]; then
     hold ref "${full[@]}" -- --cpu-kernels ref
-    for kernels in avx512 avx2 portable; do
+    for kernels in avx512 avx2 portable sse2; do
         hold "$kernels" "${small[@]}" "${full[@]}" -- --cpu-kernels "$kernels"
     done
     for class in cpu-vector gpu; do

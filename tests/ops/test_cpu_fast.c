@@ -67,6 +67,10 @@ static void whole_table(const char *set) {
     }
 }
 
+Test(cpu_fast, sse2) {
+    whole_table("sse2");
+}
+
 Test(cpu_fast, portable) {
     whole_table("portable");
 }

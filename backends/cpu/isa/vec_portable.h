@@ -1,19 +1,28 @@
-/* vec.h in plain C, four lanes at a time (GCC vector extensions).
+/* vec.h in plain C, four lanes at a time (GCC vector extensions); only the fused multiply-add, for
+ * which there is no operator, names the processor.
  *
- * On x86 without a fused multiply-add it is computed in double: the product of two floats
- * is exact there, the sum is rounded once, and rounding that to float is right unless the double
- * lies exactly half-way between two floats or below the normal range; those rare lanes go through
- * fmaf.
+ * On x86 without one (the set "sse2") it is computed in double: the product of two floats is exact
+ * there, the sum is rounded once, and rounding that to float is right unless the double lies
+ * exactly half-way between two floats or below the normal range; those rare lanes go through fmaf.
  */
 #ifndef CPU_ISA_VEC_PORTABLE_H
 #define CPU_ISA_VEC_PORTABLE_H
 
 #include <math.h>
-#if defined(__SSE2__)
+#if defined(__FMA__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
 #include <emmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
-#define TILE_P 4
+/* Four registers a vector: AArch64 has 32 of them, x86 without AVX-512 has 16. */
+#if defined(__aarch64__)
+#define TILE_P 6
+#else
+#define TILE_P 3
+#endif
 #define TILE_V 1
 
 typedef float vec_f4 __attribute__((vector_size(16)));
@@ -57,7 +66,15 @@ VEC vf v_load_n(const float *p, uint32_t n) {
 VEC void v_store_n(float *p, vf x, uint32_t n) {
     memcpy(p, &x, n * sizeof *p);
 }
-#if defined(__SSE2__) && !defined(__FP_FAST_FMAF)
+#if defined(__FMA__)
+VEC vf v_fma(vf x, vf y, vf z) {
+    VEC_MAP(vf, (vec_f4)_mm_fmadd_ps((__m128)x.q[i], (__m128)y.q[i], (__m128)z.q[i]));
+}
+#elif defined(__aarch64__)
+VEC vf v_fma(vf x, vf y, vf z) {
+    VEC_MAP(vf, (vec_f4)vfmaq_f32((float32x4_t)z.q[i], (float32x4_t)x.q[i], (float32x4_t)y.q[i]));
+}
+#elif defined(__SSE2__)
 /* Two products and sums in double, and the doubt of either: word lanes 0 and 2 of `half` (the 29
  * bits that float lacks are 1 followed by zeros), 1 and 3 of `small` (non-zero below 2^-126). */
 VEC __m128d vec_fma2(__m128 x, __m128 y, __m128 z, __m128i *half, __m128i *small) {

@@ -18,7 +18,7 @@ static const stn_key_info keys[] = {
     {"backend", "string", "", "cpu", "backend plugin", 0},
     {"device", "string", "", NULL, "device: index, stable id or part of its name", 0},
     {"threads", "int", "0..1024", "0", "threads of the CPU backend; 0 = all cores", 0},
-    {"cpu-kernels", "choice:auto,ref,portable,avx2,avx512", "", "auto",
+    {"cpu-kernels", "choice:auto,ref,sse2,portable,avx2,avx512", "", "auto",
      "kernel set of the CPU backend", 0},
     {"device-class", "choice:auto,cpu-vector,gpu", "", "auto", "kernel class of the OpenCL backend",
      0},
