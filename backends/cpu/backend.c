@@ -52,20 +52,21 @@ static const struct kernel_set {
     const char *name;
     const char *(*lacks)(void);
     bool (*select)(const stn_kernel *kernel, uint32_t threads, cpu_impl *impl);
+    const cpu_probe *probe;
 } sets[] = {
 #ifdef CPU_HAVE_AVX512
-    {"avx512", cpu_lacks_avx512, cpu_avx512_select},
+    {"avx512", cpu_lacks_avx512, cpu_avx512_select, &cpu_avx512_probe},
 #endif
 #ifdef CPU_HAVE_AVX2
-    {"avx2", cpu_lacks_avx2, cpu_avx2_select},
+    {"avx2", cpu_lacks_avx2, cpu_avx2_select, &cpu_avx2_probe},
 #endif
 #ifdef CPU_HAVE_PORTABLE
-    {"portable", cpu_lacks_fma, cpu_portable_select},
+    {"portable", cpu_lacks_fma, cpu_portable_select, &cpu_portable_probe},
 #endif
 #ifdef CPU_HAVE_SSE2
-    {"sse2", lacks_nothing, cpu_sse2_select},
+    {"sse2", lacks_nothing, cpu_sse2_select, &cpu_sse2_probe},
 #endif
-    {"ref", lacks_nothing, cpu_ref_select},
+    {"ref", lacks_nothing, cpu_ref_select, &cpu_ref_probe},
 };
 #define N_SETS ((uint32_t)(sizeof sets / sizeof sets[0]))
 
@@ -447,6 +448,15 @@ static int32_t op_time(stn_stream *stream, stn_kernel *kernel, uint64_t *ns, stn
     return stream_status(stream, err);
 }
 
+static int32_t peaks(stn_device *device, stn_peaks *out, stn_err *err) {
+    stn_peaks found = {.struct_size = out->struct_size};
+    pthread_mutex_lock(&device->lock);
+    int32_t status = cpu_peaks(device->pool, sets[device->best].probe, host, &found, err);
+    pthread_mutex_unlock(&device->lock);
+    memcpy(out, &found, out->struct_size < sizeof found ? out->struct_size : sizeof found);
+    return status;
+}
+
 /* Value of a flag word for this step; words keep the first step that went wrong. */
 static void raise_flag(uint32_t *word, uint32_t value) {
     uint32_t none = 0;
@@ -496,6 +506,7 @@ static const stn_backend vtable = {
     .op_run = op_run,
     .op_free = op_free,
     .op_time = op_time,
+    .peaks = peaks,
 };
 
 static int32_t init(const stn_host *services, stn_err *err) {

@@ -1,8 +1,8 @@
 /* Inside of the CPU backend: prepared kernels, kernel sets and the thread pool.
  *
- * A kernel set ("ref", "sse2", "portable", "avx2", "avx512") offers an implementation for an operator, or
- * declines. Sets are asked best first, those the CPU lacks are never asked, and "ref" takes
- * everything, so a set may start with one kernel. All sets give the same bits.
+ * A kernel set ("ref", "sse2", "portable", "avx2", "avx512") offers an implementation for an
+ * operator, or declines. Sets are asked best first, those the CPU lacks are never asked, and "ref"
+ * takes everything, so a set may start with one kernel. All sets give the same bits.
  */
 #ifndef CPU_H
 #define CPU_H
@@ -62,6 +62,18 @@ bool cpu_flagged(const cpu_call *call);
 static inline uint32_t cpu_rows(const cpu_call *call) {
     return call->step->count;
 }
+
+/* Measuring loops of a kernel set (peak.c). */
+typedef struct cpu_probe {
+    uint32_t flops;                             /* of one round */
+    float (*fma)(uint64_t rounds, float start); /* on registers; the result depends on all of it */
+    void (*triad)(float *a, const float *b, const float *c, uint64_t n); /* n % 16 = 0 */
+} cpu_probe;
+extern const cpu_probe cpu_ref_probe, cpu_sse2_probe, cpu_portable_probe, cpu_avx2_probe,
+    cpu_avx512_probe;
+/* Best of several runs of the loops on all threads of the pool. */
+int32_t cpu_peaks(cpu_pool *pool, const cpu_probe *probe, const stn_host *host, stn_peaks *peaks,
+                  stn_err *err);
 
 /* tests/faulty only: one wrong rounding in the result of the operator STN_PLANT_FAULT. */
 void cpu_plant_fault(const cpu_call *call);

@@ -109,6 +109,8 @@ int32_t ocl_device_info(uint32_t index, stn_device_info *info, stn_err *err);
 int32_t ocl_device_open(uint32_t index, const stn_options *options, stn_device **device,
                         stn_err *err);
 void ocl_device_close(stn_device *device);
+/* Measures the device's peaks with kernels of its own (peak.c). */
+int32_t ocl_peaks(stn_device *device, stn_peaks *peaks, stn_err *err);
 int32_t ocl_device_query(stn_device *device, stn_device_info *info, stn_err *err);
 
 /* --- memory and streams (stream.c) ------------------------------------------------------------ */

@@ -47,6 +47,7 @@ static const stn_backend backend = {
     .op_free = ocl_op_free,
     .prepare_end = ocl_prepare_end,
     .op_time = ocl_op_time,
+    .peaks = ocl_peaks,
 };
 
 STN_PLUGIN(STN_KIND_BACKEND, "opencl", "0.1.0", "MIT",

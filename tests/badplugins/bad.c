@@ -296,6 +296,7 @@ static const struct {
                      op_run,
                      op_free,
                      prepare_end,
+                     NULL,
                      NULL}};
 
 #elif BAD_KIND == 2

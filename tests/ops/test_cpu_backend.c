@@ -131,3 +131,23 @@ Test(cpu_backend, unknown_operators_and_newer_parameters) {
     cr_expect_eq(b->op_prepare(dev.device, &desc, &kernel, &err), STN_E_UNSUPPORTED);
     optest_close(&dev);
 }
+
+/* Every set has loops to measure, a caller's shorter struct is respected. */
+Test(cpu_backend, peaks) {
+    static const char *const sets[] = {"ref", "portable", "auto"};
+    stn_err err = {0};
+    for (uint32_t i = 0; i < 3; i++) {
+        const char *options[] = {"cpu-kernels", sets[i], "threads", "2", NULL};
+        optest_dev dev;
+        stn_peaks peaks = {.struct_size = sizeof peaks};
+        cr_assert_eq(optest_open(load(), 0, options, &dev, &err), STN_OK, "%s", err.text);
+        cr_assert_eq(dev.backend->peaks(dev.device, &peaks, &err), STN_OK, "%s", err.text);
+        cr_expect_eq(peaks.struct_size, sizeof peaks);
+        cr_expect(peaks.flops > 0.0 && peaks.bytes > 0.0, "%s: %g, %g", sets[i], peaks.flops,
+                  peaks.bytes);
+        peaks = (stn_peaks){.struct_size = offsetof(stn_peaks, bytes), .bytes = -1.0};
+        cr_assert_eq(dev.backend->peaks(dev.device, &peaks, &err), STN_OK, "%s", err.text);
+        cr_expect(peaks.flops > 0.0 && peaks.bytes < 0.0);
+        optest_close(&dev);
+    }
+}

@@ -292,6 +292,9 @@ Test(loader, runs_an_old_plugin_with_stubs) {
     cr_expect_eq(backend->op_time(NULL, NULL, &ns, &err), STN_E_UNSUPPORTED);
     cr_expect_eq(ns, 0);
     expect_one_line(err.text);
+    stn_peaks peaks = {.struct_size = sizeof peaks, .flops = 1.0, .bytes = 1.0};
+    cr_expect_eq(backend->peaks(NULL, &peaks, &err), STN_E_UNSUPPORTED);
+    cr_expect(peaks.flops <= 0.0 && peaks.bytes <= 0.0);
     stn_close(ctx);
 }
 

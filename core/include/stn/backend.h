@@ -66,6 +66,13 @@ typedef struct stn_run_args {
     const stn_step *step; /* read during the call only */
 } stn_run_args;
 
+/* What a device can do at best, as measured on it. */
+typedef struct stn_peaks {
+    uint32_t struct_size, reserved;
+    double flops; /* a second, of independent fused multiply-adds on registers; each counts as 2 */
+    double bytes; /* a second, read and written by a[i] = fma(s, b[i], c[i]) beyond the caches */
+} stn_peaks;
+
 typedef struct stn_backend {
     uint32_t struct_size;
     uint32_t reserved;
@@ -113,6 +120,9 @@ typedef struct stn_backend {
                            stn_err *err);
     /* Optional: nanoseconds of the last op_run of a kernel, measured on the device (profiling). */
     int32_t (*op_time)(stn_stream *stream, stn_kernel *kernel, uint64_t *ns, stn_err *err);
+    /* Optional: measures the peaks with the threads, units and instructions that operators use, in
+     * about a second. For benchmarks; no operator may run on the device meanwhile. */
+    int32_t (*peaks)(stn_device *device, stn_peaks *peaks, stn_err *err);
 } stn_backend;
 
 #endif

@@ -98,6 +98,10 @@ const stn_device_entry *stn_dev_info(const stn_dev *dev);
 const stn_backend *stn_dev_backend(const stn_dev *dev);
 stn_device *stn_dev_handle(const stn_dev *dev);
 
+/* Measures what the device can do at best, in about a second; E_UNSUPPORTED if its backend has no
+ * such entry. Nothing else may run on the device meanwhile. */
+int32_t stn_dev_peaks(stn_dev *dev, stn_peaks *peaks, stn_err *err);
+
 /* Contract C7: runs every operator and probe and compares the output hash with the constant.
  * Calls `report` per part (may be NULL). E_MISMATCH names the operator. */
 typedef void (*stn_selftest_fn)(void *user, const char *part, bool ok, const char *detail);
@@ -282,6 +286,7 @@ typedef struct stn_node_info {
     const char *name; /* of the layer or gradient it belongs to */
     const char *op;
     uint64_t flops; /* multiply-adds count as two; 0 where unknown */
+    uint64_t bytes; /* of all operands as stored, each counted once */
     uint64_t ns;    /* 0 if the backend does not measure (OpenCL: option profile) */
 } stn_node_info;
 uint32_t stn_net_node_count(const stn_net *net, bool eval);

@@ -297,7 +297,10 @@ int32_t stn_net_node_get(stn_net *net, bool eval, uint32_t index, stn_node_info 
         return stn_fail(err, STN_E_USAGE, "node %u of %u", index, plan->graph.n_nodes);
     }
     const stn__node *node = &plan->graph.node[index];
-    *info = (stn_node_info){node->name, stn__op_name(node->op), stn__plan_flops(plan, index), 0};
+    *info = (stn_node_info){.name = node->name,
+                            .op = stn__op_name(node->op),
+                            .flops = stn__plan_flops(plan, index),
+                            .bytes = stn__plan_bytes(plan, index)};
     STN_TRY(net->backend->sync(net->stream, err));
     int32_t status = net->backend->op_time(net->stream, plan->kernel[index], &info->ns, err);
     return status == STN_E_UNSUPPORTED ? STN_OK : status;

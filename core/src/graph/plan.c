@@ -307,6 +307,19 @@ uint64_t stn__plan_flops(const stn__plan *plan, uint32_t node) {
     return stn_op_flops(&desc);
 }
 
+uint64_t stn__plan_bytes(const stn__plan *plan, uint32_t node) {
+    const stn_graph *g = &plan->graph;
+    const stn__node *n = &g->node[node];
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < n->n_in; i++) {
+        bytes += stn_tensor_bytes(&g->value[n->in[i]].tensor);
+    }
+    for (uint32_t i = 0; i < n->n_out; i++) {
+        bytes += stn_tensor_bytes(&g->value[n->out[i]].tensor);
+    }
+    return bytes;
+}
+
 void stn__plan_free(stn__plan *plan) {
     for (uint32_t k = 0; plan->kernel != NULL && k < plan->graph.n_nodes; k++) {
         if (plan->kernel[k] != NULL) {

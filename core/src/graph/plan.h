@@ -76,6 +76,8 @@ int32_t stn__plan_run(const stn__plan *plan, stn_stream *stream, stn_ref workspa
                       const stn_step *step, stn_err *err);
 /* Work of one node by its record. */
 uint64_t stn__plan_flops(const stn__plan *plan, uint32_t node);
+/* Bytes of its operands as stored, each counted once. */
+uint64_t stn__plan_bytes(const stn__plan *plan, uint32_t node);
 void stn__plan_free(stn__plan *plan);
 
 #endif

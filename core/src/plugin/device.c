@@ -250,6 +250,11 @@ const stn_device_entry *stn_dev_info(const stn_dev *dev) {
     return &dev->entry;
 }
 
+int32_t stn_dev_peaks(stn_dev *dev, stn_peaks *peaks, stn_err *err) {
+    *peaks = (stn_peaks){.struct_size = (uint32_t)sizeof *peaks};
+    return dev->backend->peaks(dev->handle, peaks, err);
+}
+
 const stn_backend *stn_dev_backend(const stn_dev *dev) {
     return dev->backend;
 }

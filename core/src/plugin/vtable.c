@@ -44,6 +44,13 @@ static int32_t no_op_time(stn_stream *stream, stn_kernel *kernel, uint64_t *ns, 
     return unsupported(err, "op_time");
 }
 
+static int32_t no_peaks(stn_device *device, stn_peaks *peaks, stn_err *err) {
+    (void)device;
+    peaks->flops = 0.0;
+    peaks->bytes = 0.0;
+    return unsupported(err, "peaks");
+}
+
 static void no_close(stn_data *data) {
     (void)data;
 }
@@ -80,6 +87,7 @@ static const slot backend_slots[] = {
     REQUIRED(stn_backend, op_free),
     OPTIONAL(stn_backend, prepare_end, no_prepare_end),
     OPTIONAL(stn_backend, op_time, no_op_time),
+    OPTIONAL(stn_backend, peaks, no_peaks),
 };
 
 static const slot dataset_slots[] = {
