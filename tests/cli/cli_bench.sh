@@ -20,9 +20,26 @@ hash=$(sed -n 's/.*"state_hash": "\([0-9a-f]*\)".*/\1/p' out)
 # shellcheck disable=SC2086
 expect 0 "$stnrun" train $small --steps 3
 [ "$hash" = "$(hash_of out)" ] || bad "bench ends at $hash, training at $(hash_of out)"
+
+# operators against the measured peaks
 expect 0 bench ops
+says out "peaks as measured"
+says out "x roof"
 says out "conv"
-says out "operators; minimum step"
+says out "by their rooflines; minimum step"
+expect 0 bench ops --cpu-kernels ref --json
+for member in us_min us_median flops bytes gflops_per_s gbytes_per_s flops_per_byte fma_share memory_share \
+    roofline_us time_over_roofline peak_gflops_per_s peak_gbytes_per_s step_ms_min; do
+    says out "\"$member\":"
+done
+says out '"schema": "stnrun-bench-ops/2"'
+operators=$(grep -c '"operator":' out)
+expect 0 bench ops --jsonl
+[ "$(wc -l <out)" -gt 3 ] || bad "few records"
+[ "$(grep -c '^{.*}$' out)" = "$(wc -l <out)" ] || bad "not one record a line"
+head -n 1 out | grep -q '"record":"device"' || bad "the first record is not the device"
+tail -n 1 out | grep -q '"record":"sums"' || bad "the last record is not the sums"
+[ "$operators" -gt 3 ] || bad "few operators: $operators"
 expect 2 "$stnrun" bench
 one_line
 expect 2 bench nothing

@@ -32,6 +32,12 @@ says out "3 steps, all sides equal"
 expect 0 compare --variants cpu-vector,gpu --json
 says out '"equal": true'
 
+# operators are timed by events, without a setting
+# shellcheck disable=SC2086
+expect 0 "$stnrun" bench ops $small --backend opencl --warmup 0 --repeats 1 --json
+says out '"fma_share":'
+grep -q '"us_min": 0.0,' out && bad "an operator took no time"
+
 # a run that moves from one backend to the other ends as it would have alone
 # shellcheck disable=SC2086
 expect 0 "$stnrun" train $small --steps 4

@@ -1,0 +1,50 @@
+/* stnrun bench: what its kinds (step, ops) share. */
+#ifndef STNRUN_BENCH_H
+#define STNRUN_BENCH_H
+
+#include "session.h"
+
+#define BATCHES 4u /* different batches, used in turn */
+
+/* Batches of the run's data in memory, as the data pipeline makes them. */
+typedef struct batches {
+    uint32_t count[BATCHES];
+    void *images[BATCHES];
+    int32_t *labels[BATCHES];
+} batches;
+
+/* A run to be timed: `warmup` steps, then `repeats` timed ones. */
+typedef struct bench {
+    session s;
+    batches data;
+    uint64_t warmup, repeats;
+    double *ms; /* room for a time per repeat */
+} bench;
+
+/* --warmup and --repeats, context, config, run and batches. `settings`: as for open_config. With
+ * `profile` the device is asked to measure each operator, unless a setting says otherwise. On
+ * failure prints why and returns the exit status; bench_close is needed all the same. */
+int bench_open(const args *a, const char *const *settings, bool profile, bench *b);
+void bench_close(bench *b);
+
+int batches_load(batches *b, const session *s);
+void batches_free(batches *b);
+
+/* Milliseconds of a clock that only goes forward. */
+double now_ms(void);
+/* Queues training step `step` on its batch. */
+int32_t queue_step(const session *s, const batches *b, uint64_t step, stn_err *err);
+/* Runs training step `step` and collects its result: *ms of time (may be NULL). Returns an exit
+ * status, also after a signal. */
+int timed_step(const session *s, const batches *b, uint64_t step, double *ms);
+/* Sorts the values; n > 0. */
+double median(double *values, uint64_t n);
+/* The run's model, network and batch, and its device: {"model": ..., "device": {...}}. */
+json_t *bench_json(const char *schema, const session *s);
+/* The same as a line for people. */
+void print_heading(const session *s);
+
+int bench_step(const args *a, const char *const *settings);
+int bench_ops(const args *a, const char *const *settings);
+
+#endif
