@@ -116,6 +116,12 @@ static const struct block_shape {
     {{2, 3, 14, 14, 48, 5, 5, 1, 1, 2, 2, 16, 2, false}, 2, 2, 1, 0.0f},
     {{5, 3, 11, 13, 33, 4, 4, 1, 1, 1, 1, 2, 4, false}, 2, 2, 1, 0.1f}, /* 33 rows, 600 columns */
     {{3, 20, 9, 9, 65, 2, 2, 2, 2, 0, 0, 2, 3, false}, 2, 2, 1, 0.0f},  /* stride and pool */
+    /* Rows of 8, 11 and 69 windows; windows of three rows; gaps between windows. */
+    {{3, 1, 18, 18, 17, 3, 3, 1, 1, 0, 0, 2, 3, false}, 2, 2, 0, 0.0f},
+    {{2, 3, 14, 30, 5, 3, 5, 1, 1, 0, 1, 2, 2, false}, 2, 2, 1, 0.0f},
+    {{1, 1, 6, 140, 3, 3, 3, 1, 1, 0, 0, 1, 1, false}, 2, 2, 1, 0.0f},
+    {{2, 17, 11, 12, 4, 3, 3, 1, 1, 0, 0, 2, 2, false}, 3, 3, 1, 0.0f},
+    {{3, 2, 13, 31, 18, 4, 4, 1, 1, 0, 0, 2, 3, false}, 2, 3, 0, 0.0f},
 };
 
 static stn_tensor block_y(const struct block_shape *s) {

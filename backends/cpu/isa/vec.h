@@ -91,20 +91,18 @@ VEC void v_store_some(float *p, vf x, uint32_t n) {
 }
 
 #if !defined(CPU_ISA_AVX512)
-/* Stores the pairs (g, at) of the lanes in m one after another, 8 bytes each; returns how many. */
-VEC uint32_t v_push_pairs(void *to, vf g, vi at, vm m) {
+#define V_PAIRS 0
+
+/* Stores the 16 pairs (g, at) of the lanes one after another. */
+VEC void v_store_pairs(void *to, vf g, vi at) {
     float value[LANES];
     int32_t offset[LANES];
-    uint8_t *next = to;
     v_store(value, g);
     vi_store(offset, at);
-    uint32_t count = 0;
-    for (uint32_t left = vm_bits(m); left != 0; left &= left - 1, count++, next += 8) {
-        const uint32_t j = (uint32_t)__builtin_ctz(left);
-        memcpy(next, &value[j], 4);
-        memcpy(next + 4, &offset[j], 4);
+    for (uint32_t j = 0; j < LANES; j++) {
+        memcpy((uint8_t *)to + 8 * j, &value[j], 4);
+        memcpy((uint8_t *)to + 8 * j + 4, &offset[j], 4);
     }
-    return count;
 }
 
 /* Rows become columns. */

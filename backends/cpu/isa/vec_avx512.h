@@ -150,20 +150,78 @@ VEC vf v_gather(const float *base, vi index) {
     return _mm512_i32gather_ps(index, base, 4);
 }
 
-/* Stores the pairs (g, at) of the lanes in m one after another, 8 bytes each; returns how many. */
-VEC uint32_t v_push_pairs(void *to, vf g, vi at, vm m) {
+/* Pairs (g, at) of 8 bytes: whole vectors of eight can be turned and compressed. */
+#define V_PAIRS 1
+
+/* Stores the 16 pairs of the lanes one after another. */
+VEC void v_store_pairs(void *to, vf g, vi at) {
     const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
-    const uint32_t first = (uint32_t)__builtin_popcount(m & 0xffu);
-    const uint32_t second = (uint32_t)__builtin_popcount((uint32_t)m >> 8);
     const __m512i bits = _mm512_castps_si512(g);
-    __m512i pair = _mm512_permutex2var_epi32(bits, low, at);
-    pair = _mm512_maskz_compress_epi64((__mmask8)m, pair);
-    _mm512_mask_storeu_epi64(to, (__mmask8)((1u << first) - 1u), pair);
-    pair = _mm512_permutex2var_epi32(bits, high, at);
-    pair = _mm512_maskz_compress_epi64((__mmask8)(m >> 8), pair);
-    _mm512_mask_storeu_epi64((uint64_t *)to + first, (__mmask8)((1u << second) - 1u), pair);
-    return first + second;
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi32(bits, low, at));
+    _mm512_storeu_si512((uint64_t *)to + 8, _mm512_permutex2var_epi32(bits, high, at));
+}
+
+/* Rows become columns. */
+VEC void v_turn_eight(__m512i r[8]) {
+    __m512i t[8];
+    UNROLL
+    for (uint32_t i = 0; i < 4; i++) {
+        t[2 * i] = _mm512_unpacklo_epi64(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_epi64(r[2 * i], r[2 * i + 1]);
+    }
+    UNROLL
+    for (uint32_t i = 0; i < 2; i++) {
+        r[i] = _mm512_shuffle_i64x2(t[i], t[i + 2], 0x88);
+        r[i + 2] = _mm512_shuffle_i64x2(t[i], t[i + 2], 0xdd);
+        r[i + 4] = _mm512_shuffle_i64x2(t[i + 4], t[i + 6], 0x88);
+        r[i + 6] = _mm512_shuffle_i64x2(t[i + 4], t[i + 6], 0xdd);
+    }
+    UNROLL
+    for (uint32_t i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_i64x2(r[i], r[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_i64x2(r[i], r[i + 4], 0xdd);
+    }
+    UNROLL
+    for (uint32_t i = 0; i < 8; i++) {
+        r[i] = t[i];
+    }
+}
+
+/* Pairs from[8][16] become to[16][8], rows `pitch` pairs apart. */
+VEC void v_turn_pairs(const void *from, void *to, uint32_t pitch) {
+    UNROLL
+    for (uint32_t half = 0; half < 16; half += 8) {
+        __m512i r[8];
+        UNROLL
+        for (uint32_t i = 0; i < 8; i++) {
+            r[i] = _mm512_loadu_si512((const uint64_t *)from + i * 16 + half);
+        }
+        v_turn_eight(r);
+        UNROLL
+        for (uint32_t i = 0; i < 8; i++) {
+            _mm512_storeu_si512((uint64_t *)to + (half + i) * pitch, r[i]);
+        }
+    }
+}
+
+/* Stores those of eight pairs with low <= at < low + band one after another, `add` added to their
+ * at; returns how many. With `room` all eight places may be written. */
+VEC uint32_t v_push_band(void *to, bool room, const void *from, int32_t low, int32_t band,
+                         int32_t add) {
+    const __m512i pair = _mm512_loadu_si512(from);
+    const __m512i above = _mm512_sub_epi64(pair, _mm512_set1_epi64((int64_t)low << 32));
+    const __mmask8 m = _mm512_cmplt_epu64_mask(above, _mm512_set1_epi64((int64_t)band << 32));
+    const __m512i moved =
+        _mm512_add_epi64(pair, _mm512_set1_epi64((int64_t)add * (INT64_C(1) << 32)));
+    const __m512i kept = _mm512_maskz_compress_epi64(m, moved);
+    const uint32_t count = (uint32_t)__builtin_popcount(m);
+    if (room) {
+        _mm512_storeu_si512(to, kept);
+    } else {
+        _mm512_mask_storeu_epi64(to, (__mmask8)((1u << count) - 1u), kept);
+    }
+    return count;
 }
 
 /* Rows become columns. */

@@ -142,94 +142,130 @@ static void list_pixels(const conv_geom *g, const float *gz, const grad_lists *l
 /* ---- lists straight from the windows of a pool ---------------------------------------------- */
 
 #define WINDOW_COLS 64u
+/* Each row of a window has a band of keys of its own. */
+#define BAND (1 << 24)
+#define MAX_WINDOW_ROWS 126u
 
-/* One row of windows, channel by channel: gradients and the pixels they went to. */
+/* One row of windows: gradients, the pixels they went to, and both as items whose offset is a key:
+ * row of the window * BAND + BAND / 2 + offset of the column and of the channel beyond that of the
+ * first; INT32_MAX without a gradient. */
 typedef struct window_row {
-    float grad[LANES][WINDOW_COLS];
-    int32_t taken[LANES][WINDOW_COLS];
+    vf grad[WINDOW_COLS];
+    vi taken[WINDOW_COLS];
+    item across[WINDOW_COLS][LANES];
+    item along[LANES][WINDOW_COLS]; /* the same turned: a vector holds eight windows of a channel */
 } window_row;
 
-static void load_windows(const conv_geom *g, const float *gy, const float *y, const uint8_t *index,
-                         window_row *row) {
-    for (uint32_t first = 0; first < g->pow; first += LANES) {
-        vf grad[LANES], taken[LANES];
-        for (uint32_t i = 0; i < LANES; i++) {
-            const uint64_t at = (uint64_t)(first + i) * LANES;
-            const bool real = first + i < g->pow;
-            grad[i] = real ? v_snap(undo_act(g, gy + at, y + at), v_set1(STN_LIM_G)) : v_zero();
-            /* Only moved, never computed with: bits of integers in a float vector. */
-            taken[i] = real ? vi_as_float(vi_load_u8(index + at)) : v_zero();
-        }
-        v_transpose(grad);
-        v_transpose(taken);
-        for (uint32_t j = 0; j < LANES; j++) {
-            v_store(row->grad[j] + first, grad[j]);
-            vi_store(row->taken[j] + first, vf_bits(taken[j]));
-        }
+static bool list_keys_fit(const conv_geom *g, const grad_lists *lists) {
+    const int64_t width = ((int64_t)g->pow * g->pool_sw + g->pool_kw) * lists->col_step;
+    int64_t reach = width < 0 ? -width : width;
+    for (uint32_t j = 0; j < LANES; j++) {
+        const int64_t apart = (int64_t)lists->shift[j] - lists->shift[0];
+        reach = reach > apart ? reach : apart;
+        reach = reach > -apart ? reach : -apart;
     }
+    return g->pow <= WINDOW_COLS && g->pool_kh <= MAX_WINDOW_ROWS && reach < BAND / 4;
 }
 
-/* Appends the items of channel j in row dy of a row of windows whose items start at offset `at`. */
-static item *push_row(const conv_geom *g, const grad_lists *lists, const window_row *row,
-                      uint32_t j, uint32_t dy, int32_t at, item *to) {
-    static const int32_t lane[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const int32_t across = (int32_t)g->pool_sw * lists->col_step;
-    const vi ramp = vi_mul(vi_load(lane), vi_set1(across));
-    for (uint32_t first = 0; first < g->pow; first += LANES) {
-        const vf grad = v_load(row->grad[j] + first);
-        const vi taken = vi_load(row->taken[j] + first);
-        const vi dx = vi_sub(taken, vi_set1((int32_t)(dy * g->pool_kw)));
-        const vm here = vi_below(dx, vi_set1((int32_t)g->pool_kw));
-        const vi base = vi_add(ramp, vi_set1(at + (int32_t)first * across));
-        const vi offset = vi_add(base, vi_mul(dx, vi_set1(lists->col_step)));
-        to += v_push_pairs(to, grad, offset, vm_and(here, v_nonzero(grad)));
+static void load_windows(const conv_geom *g, const float *gy, const float *y, const uint8_t *index,
+                         const grad_lists *lists, window_row *row) {
+    const int32_t step = lists->col_step, next_band = BAND - (int32_t)g->pool_kw * step;
+    const vi none = vi_set1(INT32_MAX);
+    vi base = vi_sub(vi_load(lists->shift), vi_set1(lists->shift[0] - BAND / 2));
+    for (uint32_t q = 0; q < g->pow; q++, gy += LANES, y += LANES, index += LANES) {
+        const vf grad = v_snap(undo_act(g, gy, y), v_set1(STN_LIM_G));
+        const vi taken = vi_load_u8(index);
+        vi key = vi_add(base, vi_mul(taken, vi_set1(step)));
+        for (uint32_t dy = 1; dy < g->pool_kh; dy++) {
+            const vm above = vi_below(taken, vi_set1((int32_t)(dy * g->pool_kw)));
+            key = vi_add(key, vi_select(above, vi_set1(0), vi_set1(next_band)));
+        }
+        row->grad[q] = grad;
+        row->taken[q] = taken;
+        v_store_pairs(row->across[q], grad, vi_select(v_nonzero(grad), key, none));
+        base = vi_add(base, vi_set1((int32_t)g->pool_sw * step));
     }
+#if V_PAIRS
+    for (uint32_t q = g->pow; q % 8 != 0; q++) {
+        v_store_pairs(row->across[q], v_zero(), none);
+    }
+    for (uint32_t q = 0; q < g->pow; q += 8) {
+        v_turn_pairs(row->across[q], row->along[0] + q, WINDOW_COLS);
+    }
+#endif
+}
+
+/* Appends the items of channel j whose key lies in the band from `low` on; `add` makes an offset of
+ * a key. Nothing is written at or behind `end`. */
+VEC item *push_band(const conv_geom *g, const window_row *row, uint32_t j, int32_t low, int32_t add,
+                    item *to, const item *end) {
+#if V_PAIRS
+    for (uint32_t q = 0; q < g->pow; q += 8) {
+        to += v_push_band(to, end - to >= 8, row->along[j] + q, low, BAND, add);
+    }
+#else
+    const item *from = &row->across[0][j], *last = &row->across[g->pow][j];
+    /* Without a branch, so a place too many may be written. */
+    for (; from < last && to < end; from += LANES) {
+        const uint32_t key = (uint32_t)from->at;
+        *to = (item){from->g, (int32_t)(key + (uint32_t)add)};
+        to += key - (uint32_t)low < BAND ? 1 : 0;
+    }
+#endif
     return to;
 }
 
-static void list_windows(const conv_geom *g, const float *gy, const float *y, const uint8_t *index,
-                         const grad_lists *lists) {
-    window_row row;
-    list_ends e = open_lists(lists);
-    for (uint32_t r = 0; r < g->poh; r++) {
-        const uint64_t at = (uint64_t)r * g->pow * LANES;
-        const uint32_t top = r * g->pool_sh, next = r + 1 < g->poh ? top + g->pool_sh : g->oh;
-        load_windows(g, gy + at, y + at, index + at, &row);
-        for (uint32_t j = 0; j < LANES; j++) {
-            for (uint32_t h = top; h < next; h++) {
-                mark_row(g, lists, &e, j, h);
-                if (h - top < g->pool_kh) {
-                    e.next[j] = push_row(g, lists, &row, j, h - top,
-                                         (int32_t)h * lists->row_step + lists->shift[j], e.next[j]);
-                }
+/* PLANE16 without a dense map, one row of windows: a lane's pixels come in order, row by row. */
+static void plane_row(const conv_geom *g, const window_row *row, uint32_t r, vf *lane) {
+    for (uint32_t dy = 0; dy < g->pool_kh; dy++) {
+        const uint32_t first = (r * g->pool_sh + dy) * g->ow;
+        for (uint32_t q = 0; q < g->pow; q++) {
+            for (uint32_t dx = 0; dx < g->pool_kw; dx++) {
+                const vm here = vi_eq(row->taken[q], vi_set1((int32_t)(dy * g->pool_kw + dx)));
+                vf *to = &lane[(first + q * g->pool_sw + dx) % STN_PLANE_LANES];
+                *to = v_add(*to, v_keep(here, row->grad[q]));
             }
         }
     }
-    close_lists(g, lists, &e);
 }
 
-/* PLANE16 without the dense map: a lane's pixels still come in order, row by row. */
-static void plane_windows(const conv_geom *g, const float *gy, const float *y, const uint8_t *index,
-                          float *sum) {
+/* Row h of the map, row dy of its windows: all channels. */
+static void list_band(const conv_geom *g, const grad_lists *lists, list_ends *e,
+                      const window_row *row, uint32_t h, uint32_t dy) {
+    const int32_t low = (int32_t)dy * BAND;
+    const int32_t add = (int32_t)h * lists->row_step + lists->shift[0] - low - BAND / 2;
+    for (uint32_t j = 0; j < LANES; j++) {
+        mark_row(g, lists, e, j, h);
+        if (dy < g->pool_kh) {
+            const item *end = lists->list + (j + 1) * lists->most;
+            e->next[j] = push_band(g, row, j, low, add, e->next[j], end);
+        }
+    }
+}
+
+static void list_windows(const conv_geom *g, const float *gy, const float *y, const uint8_t *index,
+                         const grad_lists *lists, float *plane) {
+    window_row row;
     vf lane[STN_PLANE_LANES];
+    list_ends e = open_lists(lists);
     for (uint32_t j = 0; j < STN_PLANE_LANES; j++) {
         lane[j] = v_zero();
     }
-    for (uint32_t i = 0; i < g->poh * g->pool_kh; i++) {
-        const uint32_t r = i / g->pool_kh, dy = i % g->pool_kh;
-        for (uint32_t q = 0; q < g->pow; q++) {
-            const uint64_t at = ((uint64_t)r * g->pow + q) * LANES;
-            const vf grad = v_snap(undo_act(g, gy + at, y + at), v_set1(STN_LIM_G));
-            const vi taken = vi_load_u8(index + at);
-            const uint32_t pixel = (r * g->pool_sh + dy) * g->ow + q * g->pool_sw;
-            for (uint32_t dx = 0; dx < g->pool_kw; dx++) {
-                const vm here = vi_eq(taken, vi_set1((int32_t)(dy * g->pool_kw + dx)));
-                vf *to = &lane[(pixel + dx) % STN_PLANE_LANES];
-                *to = v_add(*to, v_keep(here, grad));
-            }
+    for (uint32_t r = 0; r < g->poh; r++) {
+        const uint64_t at = (uint64_t)r * g->pow * LANES;
+        const uint32_t top = r * g->pool_sh, next = r + 1 < g->poh ? top + g->pool_sh : g->oh;
+        load_windows(g, gy + at, y + at, index + at, lists, &row);
+        for (uint32_t h = top; h < next; h++) {
+            list_band(g, lists, &e, &row, h, h - top);
+        }
+        if (plane != NULL) {
+            plane_row(g, &row, r, lane);
         }
     }
-    v_store(sum, v_fold_rows(lane));
+    close_lists(g, lists, &e);
+    if (plane != NULL) {
+        v_store(plane, v_fold_rows(lane));
+    }
 }
 
 void ISA(grad_list)(const grad_source *s, uint32_t n, uint32_t block, const grad_lists *lists,
@@ -240,11 +276,8 @@ void ISA(grad_list)(const grad_source *s, uint32_t n, uint32_t block, const grad
     /* Without an activation y is not read; any valid address will do. */
     const float *gy = s->gy + at, *y = s->y == NULL ? gy : s->y + at;
     const uint8_t *index = s->index == NULL ? NULL : s->index + at;
-    if (g->pooled && pool_disjoint(g) && g->pow <= WINDOW_COLS) {
-        list_windows(g, gy, y, index, lists);
-        if (plane != NULL) {
-            plane_windows(g, gy, y, index, plane);
-        }
+    if (g->pooled && pool_disjoint(g) && list_keys_fit(g, lists)) {
+        list_windows(g, gy, y, index, lists, plane);
         return;
     }
     const float *gz = undo_block(g, gy, y, index, scratch);
