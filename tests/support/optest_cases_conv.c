@@ -35,6 +35,11 @@ static const struct conv_shape {
     /* Image rows of three and four vectors of 16 columns. */
     {3, 2, 19, 37, 20, 5, 4, 2, 2, 2, 1, 2, 3, false},
     {2, 3, 9, 64, 5, 3, 3, 1, 1, 1, 1, 1, 1, false},
+    /* Several chunks under tiles of pixels that overlap at the right, at the bottom, and at both. */
+    {1, 33, 14, 37, 20, 3, 3, 1, 1, 0, 0, 1, 1, false},
+    {1, 33, 37, 14, 33, 3, 3, 1, 1, 0, 0, 1, 1, false},
+    {1, 17, 37, 14, 40, 5, 5, 1, 1, 0, 0, 1, 1, false},
+    {1, 3, 5, 38, 20, 3, 3, 1, 1, 0, 0, 1, 1, false}, /* a band of two rows and one of one */
 };
 
 static uint32_t out_size(uint32_t in, uint32_t window, uint32_t stride, uint32_t pad) {

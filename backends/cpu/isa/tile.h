@@ -38,20 +38,23 @@ VEC void tile_body(const tile *job, const uint32_t vectors) {
             acc[p][v] = v_zero();
         }
     }
-    const float *a = job->a, *b0 = job->vector[0], *b1 = job->vector[vectors - 1];
-    ptrdiff_t scalar[TILE_P];
+    const float *b0 = job->vector[0], *b1 = job->vector[vectors - 1];
+    /* One pointer per scalar, pinned: as base + scalar + term each load would need an addition,
+     * and those take issue slots from the multiply-adds. */
+    const float *at[TILE_P];
     UNROLL
     for (uint32_t p = 0; p < TILE_P; p++) {
-        scalar[p] = job->scalar[p];
+        at[p] = job->a + job->scalar[p];
+        __asm__("" : "+r"(at[p]));
     }
     const term *end = job->term + job->terms;
     for (const term *t = job->term; t < end; t++) {
-        const float *at = a + t->a;
-        const vf w0 = v_load(b0 + t->b);
-        const vf w1 = vectors > 1 ? v_load(b1 + t->b) : w0;
+        const ptrdiff_t from = t->a, to = t->b;
+        const vf w0 = v_load(b0 + to);
+        const vf w1 = vectors > 1 ? v_load(b1 + to) : w0;
         UNROLL
         for (uint32_t p = 0; p < TILE_P; p++) {
-            const vf x = v_set1(at[scalar[p]]);
+            const vf x = v_set1(at[p][from]);
             acc[p][0] = v_fma(x, w0, acc[p][0]);
             if (vectors > 1) {
                 acc[p][vectors - 1] = v_fma(x, w1, acc[p][vectors - 1]);

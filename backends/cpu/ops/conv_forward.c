@@ -7,6 +7,7 @@
  * (terms of zeros change no bit). The pool compares finished values, after bias and snap.
  */
 #include "conv.h"
+#include "conv_tile.h"
 #include "isa/tile.h"
 
 #define UNIT_PIXELS 256u
@@ -21,9 +22,11 @@ typedef struct forward {
     uint32_t source_rows, source_cols;
     uint32_t groups, depth, chunk;
     bool padded;
+    bool tiled; /* conv_tile.h serves; otherwise isa/tile.h */
     /* Workspace. */
     float *packed;      /* [groups][depth][GROUP] */
     term *terms;        /* [depth] */
+    int32_t *channel;   /* [C]: offset of a channel in the unit's source */
     int32_t *pixel;     /* [pixels]: offset of a pixel's first tap in the unit's source */
     float *sums, *copy; /* per thread */
     uint64_t sums_floats, copy_floats, bytes;
@@ -55,6 +58,15 @@ static void forward_unit(forward *f, uint32_t threads) {
     f->pixels = f->images * f->conv_rows * f->conv_cols;
 }
 
+/* True unless the pixels that tiles share cost more than a tile of terms does. */
+static bool forward_tiled(const forward *f) {
+    const uint32_t rows = f->conv_rows, cols = f->conv_cols;
+    const uint64_t covered = (uint64_t)ceil_div(rows, CONV_TILE_H) * CONV_TILE_H *
+                             (ceil_div(cols, CONV_TILE_W) * CONV_TILE_W);
+    return f->g.sw == 1 && rows >= CONV_TILE_H && cols >= CONV_TILE_W &&
+           covered * 100 <= (uint64_t)rows * cols * (100 + CONV_TILE_GAIN);
+}
+
 static forward forward_plan(const stn_kernel *k, uint32_t threads, void *workspace) {
     forward f = {.g = conv_geometry(k, &k->in[0], &k->in[1], &k->out[0])};
     const conv_geom *g = &f.g;
@@ -67,13 +79,15 @@ static forward forward_plan(const stn_kernel *k, uint32_t threads, void *workspa
     f.source_rows = f.padded ? (f.conv_rows - 1) * g->sh + g->kh : g->h;
     f.source_cols = f.padded ? g->w + 2 * g->pw : g->w;
     f.source = map_of(k->in[0].layout, g->c, f.source_rows, f.source_cols);
+    f.tiled = forward_tiled(&f);
     f.sums_floats = (uint64_t)(f.pixels + TILE_P) * GROUP;
     f.copy_floats = f.padded ? f.images * f.source.image : 0;
 
     carver c = {.base = workspace};
     f.packed = carve(&c, (uint64_t)f.groups * f.depth * GROUP * sizeof(float));
-    f.terms = carve(&c, f.depth * sizeof(term));
-    f.pixel = carve(&c, f.pixels * sizeof(int32_t));
+    f.channel = carve(&c, f.tiled ? g->c * sizeof(int32_t) : 0);
+    f.terms = carve(&c, f.tiled ? 0 : f.depth * sizeof(term));
+    f.pixel = carve(&c, f.tiled ? 0 : f.pixels * sizeof(int32_t));
     f.sums = carve(&c, threads * f.sums_floats * sizeof(float));
     f.copy = carve(&c, threads * f.copy_floats * sizeof(float));
     f.bytes = c.used;
@@ -84,19 +98,34 @@ static forward forward_plan(const stn_kernel *k, uint32_t threads, void *workspa
 static void pack_group(void *user, uint32_t group, uint32_t thread) {
     (void)thread;
     forward *f = user;
-    const float *w = f->call->in[1];
-    float *to = f->packed + (uint64_t)group * f->depth * GROUP;
-    const uint32_t first = group * GROUP, real = min_u32(GROUP, f->g.o - first);
-    memset(to, 0, (uint64_t)f->depth * GROUP * sizeof *to);
-    for (uint32_t t = 0; t < f->depth; t++) {
-        for (uint32_t o = 0; o < real; o++) {
-            to[(uint64_t)t * GROUP + o] = w[(uint64_t)(first + o) * f->depth + t];
+    const uint32_t depth = f->depth;
+    for (uint32_t v = 0; v < TILE_V; v++) {
+        const uint32_t first = group * GROUP + v * LANES;
+        const uint32_t real = first < f->g.o ? min_u32(LANES, f->g.o - first) : 0;
+        const float *w = (const float *)f->call->in[1] + (uint64_t)first * depth;
+        float *to = f->packed + (uint64_t)group * depth * GROUP + v * LANES;
+        for (uint32_t t = 0; t < depth; t += LANES) {
+            const uint32_t terms = min_u32(LANES, depth - t);
+            vf r[LANES];
+            for (uint32_t o = 0; o < LANES; o++) {
+                r[o] = o < real ? v_load_some(w + (uint64_t)o * depth + t, terms) : v_zero();
+            }
+            v_transpose(r);
+            for (uint32_t i = 0; i < terms; i++) {
+                v_store(to + (uint64_t)(t + i) * GROUP, r[i]);
+            }
         }
     }
 }
 
 static void fill_tables(forward *f) {
     const conv_geom *g = &f->g;
+    if (f->tiled) {
+        for (uint32_t c = 0; c < g->c; c++) {
+            f->channel[c] = (int32_t)map_channel(&f->source, c);
+        }
+        return;
+    }
     uint32_t t = 0;
     for (uint32_t c = 0; c < g->c; c++) {
         for (uint32_t kh = 0; kh < g->kh; kh++) {
@@ -135,6 +164,47 @@ static void copy_padded(const forward *f, const float *image, uint32_t top, uint
                        from + (uint64_t)(top + r - g->ph) * g->w * step,
                        (uint64_t)g->w * step * sizeof *out);
             }
+        }
+    }
+}
+
+/* Sums of one image of the unit over the channels of one chunk. The last tiles reach back over
+ * pixels that are done; a single row of pixels (a last band) is the second row of its tile. */
+static void image_tiles(const forward *f, conv_tile *job, conv_tile_fn run, const float *source,
+                        uint32_t conv_rows, float *sums) {
+    const uint32_t cols = f->conv_cols, step = f->source.step;
+    for (uint32_t r = 0; r < conv_rows; r += CONV_TILE_H) {
+        const uint32_t row = min_u32(r, max_u32(conv_rows, CONV_TILE_H) - CONV_TILE_H);
+        job->skip_h = conv_rows > 1 ? r - row : 1;
+        for (uint32_t q = 0; q < cols; q += CONV_TILE_W) {
+            const uint32_t col = min_u32(q, cols - CONV_TILE_W);
+            job->skip_w = q - col;
+            job->x = source + ((uint64_t)row * f->g.sh * f->source_cols + col) * step;
+            job->out = sums + ((uint64_t)row * cols + col) * GROUP;
+            run(job);
+        }
+    }
+}
+
+/* unit_sums with tiles of conv_tile.h. */
+static void unit_tiles(const forward *f, const float *source, uint32_t group, uint32_t vectors,
+                       uint32_t images, uint32_t conv_rows, float *sums) {
+    const conv_geom *g = &f->g;
+    const conv_tile_fn run = ISA(conv_tile_kernel)(vectors, g->kw, f->source.step);
+    const uint32_t taps = g->kh * g->kw, chunk = f->chunk / taps;
+    conv_tile job = {.pitch = (ptrdiff_t)f->source_cols * f->source.step, .kh = g->kh, .kw = g->kw};
+    if (conv_rows > 1) {
+        job.row_step = job.pitch * g->sh;
+        job.out_pitch = (ptrdiff_t)f->conv_cols * GROUP;
+    }
+    for (uint32_t c = 0; c < g->c; c += chunk) {
+        job.channel = f->channel + c;
+        job.channels = min_u32(chunk, g->c - c);
+        job.w = f->packed + ((uint64_t)group * f->depth + (uint64_t)c * taps) * GROUP;
+        job.add = c > 0;
+        for (uint32_t i = 0; i < images; i++) {
+            image_tiles(f, &job, run, source + i * f->source.image, conv_rows,
+                        sums + (uint64_t)i * f->conv_rows * f->conv_cols * GROUP);
         }
     }
 }
@@ -265,7 +335,11 @@ static void forward_task(void *user, uint32_t task, uint32_t thread) {
         images > 1 ? images * f->conv_rows * f->conv_cols : conv_rows * f->conv_cols;
     for (uint32_t group = 0; group < f->groups; group++) {
         const uint32_t vectors = min_u32(TILE_V, blocks_of(g->o) - group * TILE_V);
-        unit_sums(f, source, group, vectors, pixels, sums);
+        if (f->tiled) {
+            unit_tiles(f, source, group, vectors, images, conv_rows, sums);
+        } else {
+            unit_sums(f, source, group, vectors, pixels, sums);
+        }
         for (uint32_t v = 0; v < vectors; v++) {
             finish_unit(f, group * TILE_V + v, image, images, top, rows, sums + v * LANES);
         }
