@@ -16,6 +16,10 @@ static const struct linear_shape {
     {33, 19, 3, 3, 31, 16, 31, false},
     {65, 16, 1, 1, 64, 16, 65, false},    /* tiles of 64, slices of 16 */
     {129, 130, 2, 2, 65, 16, 127, false}, /* enough work for every tile */
+    {70, 20, 5, 5, 37, 16, 61, false},    /* blocks of channels and of pixels with a rest */
+    {67, 32, 4, 4, 33, 4, 67, false},     /* a chunk ends with a block of channels */
+    {11, 18, 3, 3, 530, 2, 10, false},    /* two chunks of outputs, two blocks of channels */
+    {2, 17, 33, 33, 5, 16, 2, false},     /* too large a map to be turned */
 };
 
 static void linear(const struct linear_shape *s) {

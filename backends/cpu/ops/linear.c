@@ -1,168 +1,309 @@
-/* LINEAR and its gradients on the register tile.
+/* LINEAR and LINEAR_GRAD_X. Lanes are outputs (forward) or 16 neighbours of x's storage (gradient).
  *
- * y[n,o] = sum_k x[n,k] w[o,k] (k canonical: c, h, w). The layout of x only changes where element k
- * lies, so NC16 maps are read in place. Lanes are outputs (forward) or 16 neighbours of x's
- * storage (gradients).
+ * Each task packs the weights of its lanes piece by piece into its own cache and takes all of its
+ * images through them, so large weights are read once and never copied as a whole.
  */
-#include "fast.h"
-#include "isa/tile.h"
+#include "linear.h"
 
-#define GROUP (TILE_V * LANES)
-#define UNIT_ROWS 32u /* images of one task */
-#define MAX_LEVELS 11u
+/* Terms packed at once. NC16 maps: up to LIST_PIXELS the block of a tile of images stays in the
+ * first cache and its elements are looked up; up to TURN_PIXELS blocks of channels are turned into
+ * canonical order; beyond, they would not stay in the second cache and are read where they are. */
+#define PIECE 1024u
+#define TURN_TERMS 2048u
+#define LIST_PIXELS 32u
+#define TURN_PIXELS 1024u
 
-typedef struct linear {
-    const cpu_call *call;
-    map_addr x;
-    uint32_t n, rows, out, depth, pixels; /* depth: K; pixels: H*W */
-    uint32_t vectors, groups;             /* 16-lane vectors of the lanes' side, in groups */
-    bool blocked;
-    uint64_t bytes;
-    float *packed; /* [groups][terms][GROUP] */
-    term *terms;
-    float *sums; /* per thread: [UNIT_ROWS][GROUP] */
-} linear;
+typedef struct pieces {
+    linear l;
+    uint32_t groups, parts, length; /* length: most terms of a piece */
+    uint64_t bytes, size;           /* size: floats of one thread */
+    bool listed, turned;
+    int32_t *place; /* listed: [depth] */
+    float *scratch;
+} pieces;
 
-/* Canonical index of lane 0 of storage vector v, and how far apart its lanes are. */
-static uint32_t lane_index(const linear *l, uint32_t v, uint32_t *stride) {
-    *stride = l->blocked ? l->pixels : 1;
-    return l->blocked ? v / l->pixels * LANES * l->pixels + v % l->pixels : v * LANES;
-}
-
-/* Lanes of storage vector v that are elements. */
-static uint32_t lane_count(const linear *l, uint32_t v) {
-    return l->blocked ? min_u32(LANES, (l->depth / l->pixels) - v / l->pixels * LANES)
-                      : min_u32(LANES, l->depth - v * LANES);
-}
-
-/* x: the input or its gradient; y: the output or its gradient. */
-static linear linear_plan(const stn_tensor *x, const stn_tensor *y, bool forward, uint32_t threads,
-                          void *workspace) {
-    linear l = {.n = x->dim[0], .out = y->dim[1], .pixels = x->dim[2] * x->dim[3]};
-    l.depth = x->dim[1] * l.pixels;
-    l.blocked = x->layout == STN_NC16;
-    l.x = map_of(x->layout, x->dim[1], x->dim[2], x->dim[3]);
-    l.vectors = forward ? blocks_of(l.out) : (uint32_t)((l.x.image + LANES - 1) / LANES);
-    l.groups = ceil_div(l.vectors, TILE_V);
-    const uint32_t terms = forward ? l.depth : l.out;
-    carver c = {.base = workspace};
-    l.packed = carve(&c, (uint64_t)l.groups * terms * GROUP * sizeof *l.packed);
-    l.terms = carve(&c, terms * sizeof *l.terms);
-    l.sums = carve(&c, (uint64_t)threads * (UNIT_ROWS + TILE_P) * GROUP * sizeof *l.sums);
-    l.bytes = c.used;
-    return l;
-}
-
-/* Sums of a group for images first .. first+rows-1 over `depth` terms in chunks of 512. */
-static void linear_sums(const linear *l, const float *a, uint64_t pitch, uint32_t group,
-                        uint32_t depth, uint32_t rows, float *sums) {
-    const uint32_t vectors = min_u32(TILE_V, l->vectors - group * TILE_V);
-    const float *w = l->packed + (uint64_t)group * depth * GROUP;
-    tile job = {.a = a, .vector = {w}};
-    job.vector[TILE_V - 1] = w + (vectors - 1) * LANES;
-    for (uint32_t start = 0; start < depth; start += STN_LINEAR_CHUNK) {
-        job.term = l->terms + start;
-        job.terms = min_u32(STN_LINEAR_CHUNK, depth - start);
-        job.add = start > 0;
-        for (uint32_t p = 0; p < rows; p += TILE_P) {
-            for (uint32_t i = 0; i < TILE_P; i++) {
-                job.scalar[i] = (ptrdiff_t)(min_u32(p + i, rows - 1) * pitch);
-            }
-            job.out = sums + (uint64_t)p * GROUP;
-            tile_run(&job, vectors);
-        }
-    }
+static uint32_t part_rows(const pieces *p) {
+    return ceil_div(p->l.n, p->parts);
 }
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-static void pack_outputs(void *user, uint32_t group, uint32_t thread) {
-    (void)thread;
-    const linear *l = user;
+/* One thread's packed weights [length][PANEL_WIDTH], a tile of images [TILE_P][length + 16], and
+ * for the images of a part, [PANEL_WIDTH] each, the sums and the open chunk. */
+typedef struct forward_local {
+    float *w, *x, *sum, *open;
+} forward_local;
+
+static forward_local forward_carve(pieces *p, float *base) {
+    const uint64_t rows = (part_rows(p) + TILE_P) * (uint64_t)PANEL_WIDTH;
+    forward_local at = {.w = base};
+    at.x = at.w + (uint64_t)p->length * PANEL_WIDTH;
+    at.sum = at.x + (p->turned ? TILE_P * (p->length + LANES) : 0);
+    at.open = at.sum + rows;
+    p->size = (uint64_t)p->length * PANEL_WIDTH + (p->turned ? TILE_P * (p->length + LANES) : 0) +
+              2 * rows;
+    return at;
+}
+
+static pieces forward_plan(const stn_tensor *x, const stn_tensor *y, uint32_t threads,
+                           void *workspace) {
+    pieces p = {.l = linear_shape(x, y)};
+    p.groups = ceil_div(p.l.out, PANEL_WIDTH);
+    p.parts = share_parts(p.groups, p.l.n, threads);
+    p.listed = p.l.blocked && p.l.pixels <= LIST_PIXELS;
+    p.turned = p.l.blocked && !p.listed && p.l.pixels <= TURN_PIXELS;
+    p.length = PIECE;
+    if (p.turned) {
+        const uint32_t block = LANES * p.l.pixels;
+        p.length = block * max_u32(1, TURN_TERMS / block);
+    }
+    forward_carve(&p, NULL);
+    carver c = {.base = workspace};
+    p.place = carve(&c, p.listed ? p.l.depth * sizeof *p.place : 0);
+    p.scratch = carve(&c, threads * p.size * sizeof *p.scratch);
+    p.bytes = c.used;
+    return p;
+}
+
+/* w[k - first][o]: terms first .. end-1 of the group's outputs. */
+static void pack_outputs(const pieces *p, uint32_t group, uint32_t first, uint32_t end, float *to) {
+    const linear *l = &p->l;
     const float *w = l->call->in[1];
-    float *to = l->packed + (uint64_t)group * l->depth * GROUP;
-    const uint32_t first = group * GROUP, real = min_u32(GROUP, l->out - first);
-    memset(to, 0, (uint64_t)l->depth * GROUP * sizeof *to);
-    for (uint32_t k = 0; k < l->depth; k++) {
-        for (uint32_t o = 0; o < real; o++) {
-            to[(uint64_t)k * GROUP + o] = w[(uint64_t)(first + o) * l->depth + k];
+    for (uint32_t v = 0; v < TILE_V; v++) {
+        const uint32_t o = (group * TILE_V + v) * LANES;
+        for (uint32_t k = first; k < end; k += LANES) {
+            const uint32_t terms = min_u32(LANES, end - k);
+            vf r[LANES];
+            for (uint32_t j = 0; j < LANES; j++) {
+                r[j] = o + j < l->out ? v_load_some(w + (uint64_t)(o + j) * l->depth + k, terms)
+                                      : v_zero();
+            }
+            v_transpose(r);
+            float *line = to + (uint64_t)(k - first) * PANEL_WIDTH + v * LANES;
+            for (uint32_t j = 0; j < terms; j++) {
+                v_store(line + j * PANEL_WIDTH, r[j]);
+            }
         }
     }
 }
 
-static void forward_task(void *user, uint32_t task, uint32_t thread) {
-    const linear *l = user;
-    const uint32_t group = task % l->groups, first = task / l->groups * UNIT_ROWS;
-    const uint32_t rows = min_u32(UNIT_ROWS, l->rows - first);
-    float *sums = l->sums + (uint64_t)thread * (UNIT_ROWS + TILE_P) * GROUP;
-    linear_sums(l, (const float *)l->call->in[0] + first * l->x.image, l->x.image, group, l->depth,
-                rows, sums);
+/* One block of channels of one image in canonical order. */
+static void turn_block(const linear *l, const float *block, uint32_t channels, float *to) {
+    span s = {.channels = channels};
+    for (; s.first < l->pixels; s.first += SPAN, block += SPAN * LANES) {
+        s.vectors = min_u32(SPAN, l->pixels - s.first);
+        vf r[LANES];
+        for (uint32_t v = 0; v < LANES; v++) {
+            r[v] = v < s.vectors ? v_load(block + v * LANES) : v_zero();
+        }
+        span_store(l, &s, to, r);
+    }
+}
+
+/* Elements first .. end-1 of `images` images in order: whole blocks of channels. */
+static void turn_images(const linear *l, const float *x, uint32_t images, uint32_t first,
+                        uint32_t end, float *to, uint64_t pitch) {
+    for (uint32_t i = 0; i < images; i++, x += l->x.image, to += pitch) {
+        for (uint32_t k = first; k < end; k += LANES * l->pixels) {
+            const uint32_t channel = k / l->pixels;
+            turn_block(l, x + map_channel(&l->x, channel), min_u32(LANES, l->channels - channel),
+                       to + (k - first));
+        }
+    }
+}
+
+/* Where the scalars of terms first.. of images row .. row + images - 1 lie. */
+static panel piece_scalars(const pieces *p, const forward_local *at, uint32_t row, uint32_t images,
+                           uint32_t first, uint32_t end) {
+    const linear *l = &p->l;
+    const float *x = (const float *)l->call->in[0] + row * l->x.image;
+    panel job = {.a = x + first, .step = 1};
+    uint64_t pitch = l->x.image;
+    if (p->listed) {
+        job.a = x;
+        job.place = p->place + first;
+    } else if (p->turned) {
+        pitch = p->length + LANES;
+        turn_images(l, x, images, first, end, at->x, pitch);
+        job.a = at->x;
+    } else if (l->blocked) {
+        job.a = x + map_channel(&l->x, first / l->pixels) + (uint64_t)(first % l->pixels) * LANES;
+        job.step = LANES;
+    }
+    for (uint32_t i = 0; i < TILE_P; i++) {
+        job.row[i] = (ptrdiff_t)(min_u32(i, images - 1) * pitch);
+    }
+    return job;
+}
+
+/* Takes a tile of images through the packed terms first .. end-1, chunk by chunk. */
+static void piece_sums(const pieces *p, panel *job, const float *w, uint32_t vectors,
+                       uint32_t first, uint32_t end, float *sum, float *open) {
+    uint32_t stop;
+    for (uint32_t k = first; k < end; k = stop) {
+        const uint32_t chunk = k / STN_LINEAR_CHUNK;
+        stop = min_u32(end, (chunk + 1) * STN_LINEAR_CHUNK);
+        const bool whole = stop % STN_LINEAR_CHUNK == 0 || stop == p->l.depth;
+        job->w = w + (uint64_t)(k - first) * PANEL_WIDTH;
+        job->terms = stop - k;
+        job->start = k % STN_LINEAR_CHUNK == 0 ? NULL : open;
+        job->add = whole && chunk > 0 ? sum : NULL;
+        job->out = whole ? sum : open;
+        panel_run(job, vectors);
+        if (job->place != NULL) {
+            job->place += job->terms;
+        } else {
+            job->a += (ptrdiff_t)job->terms * job->step;
+        }
+    }
+}
+
+static uint32_t piece_end(const pieces *p, uint32_t first) {
+    const linear *l = &p->l;
+    const uint32_t end = min_u32(l->depth, first + p->length);
+    /* Read in place: a channel's pixels are as far apart as the step says. */
+    return l->blocked && !p->listed && !p->turned
+               ? min_u32(end, (first / l->pixels + 1) * l->pixels)
+               : end;
+}
+
+static void store_outputs(const linear *l, uint32_t group, uint32_t vectors, uint32_t first,
+                          uint32_t end, const float *sum) {
     const float *bias = l->call->kernel->n_in > 2 ? l->call->in[2] : NULL;
     vi seen = vi_set1(0);
-    for (uint32_t v = 0; v < min_u32(TILE_V, l->vectors - group * TILE_V); v++) {
+    for (uint32_t v = 0; v < vectors; v++) {
         const uint32_t o = (group * TILE_V + v) * LANES, lanes = min_u32(LANES, l->out - o);
         const vf b = bias == NULL ? v_zero() : v_load_n(bias + o, lanes);
-        for (uint32_t i = 0; i < rows; i++) {
-            const vf sum = v_add(v_load(sums + (uint64_t)i * GROUP + v * LANES), b);
-            const vf y = v_snap(sum, v_set1(STN_LIM_X));
-            seen = v_seen(seen, v_keep(vm_first(lanes), y));
-            v_store_n((float *)l->call->out[0] + (uint64_t)(first + i) * l->out + o, y, lanes);
+        float *y = (float *)l->call->out[0] + o;
+        for (uint32_t n = first; n < end; n++) {
+            const vf total =
+                v_add(v_load(sum + (uint64_t)(n - first) * PANEL_WIDTH + v * LANES), b);
+            const vf value = v_snap(total, v_set1(STN_LIM_X));
+            seen = v_seen(seen, v_keep(vm_first(lanes), value));
+            v_store_some(y + (uint64_t)n * l->out, value, lanes);
         }
     }
     flag_seen(l->call, seen);
 }
 
+static void forward_task(void *user, uint32_t task, uint32_t thread) {
+    pieces p = *(const pieces *)user;
+    const linear *l = &p.l;
+    const uint32_t group = task % p.groups, first = task / p.groups * part_rows(&p);
+    const uint32_t end = min_u32(first + part_rows(&p), l->rows);
+    const uint32_t vectors = min_u32(TILE_V, blocks_of(l->out) - group * TILE_V);
+    const forward_local at = forward_carve(&p, p.scratch + thread * p.size);
+    for (uint32_t k = 0, stop; first < end && k < l->depth; k = stop) {
+        stop = piece_end(&p, k);
+        pack_outputs(&p, group, k, stop, at.w);
+        for (uint32_t n = first; n < end; n += TILE_P) {
+            const uint64_t place = (uint64_t)(n - first) * PANEL_WIDTH;
+            panel job = piece_scalars(&p, &at, n, min_u32(TILE_P, end - n), k, stop);
+            piece_sums(&p, &job, at.w, vectors, k, stop, at.sum + place, at.open + place);
+        }
+    }
+    store_outputs(l, group, vectors, first, end, at.sum);
+}
+
 static void run_linear(const cpu_call *call) {
     const stn_kernel *k = call->kernel;
-    linear l =
-        linear_plan(&k->in[0], &k->out[0], true, cpu_pool_threads(call->pool), call->workspace);
-    l.call = call;
-    l.rows = min_u32(cpu_rows(call), l.n);
-    for (uint32_t t = 0; t < l.depth; t++) {
-        const uint64_t at = map_channel(&l.x, t / l.pixels) + t % l.pixels * l.x.step;
-        l.terms[t] = (term){(int32_t)at, (int32_t)(t * GROUP)};
+    pieces p = forward_plan(&k->in[0], &k->out[0], cpu_pool_threads(call->pool), call->workspace);
+    p.l.call = call;
+    p.l.rows = min_u32(cpu_rows(call), p.l.n);
+    int32_t *place = p.place;
+    for (uint32_t c = 0; p.listed && c < p.l.channels; c++) {
+        for (uint32_t i = 0; i < p.l.pixels; i++) {
+            *place++ = (int32_t)(map_channel(&p.l.x, c) + (uint64_t)i * LANES);
+        }
     }
-    cpu_pool_run(call->pool, l.groups, pack_outputs, &l);
-    cpu_pool_run(call->pool, ceil_div(l.rows, UNIT_ROWS) * l.groups, forward_task, &l);
+    cpu_pool_run(call->pool, p.groups * p.parts, forward_task, &p);
 }
 
 /* ---- input gradient ------------------------------------------------------------------------- */
 
-static void pack_inputs(void *user, uint32_t group, uint32_t thread) {
-    (void)thread;
-    const linear *l = user;
-    const float *w = l->call->in[1];
-    float *to = l->packed + (uint64_t)group * l->out * GROUP;
-    memset(to, 0, (uint64_t)l->out * GROUP * sizeof *to);
-    for (uint32_t v = 0; v < min_u32(TILE_V, l->vectors - group * TILE_V); v++) {
-        uint32_t stride;
-        const uint32_t index = lane_index(l, group * TILE_V + v, &stride);
-        const uint32_t lanes = lane_count(l, group * TILE_V + v);
-        for (uint32_t o = 0; o < l->out; o++) {
-            for (uint32_t j = 0; j < lanes; j++) {
-                to[(uint64_t)o * GROUP + v * LANES + j] =
-                    w[(uint64_t)o * l->depth + index + (uint64_t)j * stride];
-            }
+/* A thread packs [SPAN_GROUPS][length][PANEL_WIDTH] weights and keeps, with several chunks of
+ * outputs, the sums [SPAN_GROUPS][images][PANEL_WIDTH]. */
+static uint64_t grad_x_rows(const pieces *p) {
+    return (p->l.out > p->length ? part_rows(p) : 0) + TILE_P;
+}
+
+static pieces grad_x_plan(const stn_tensor *x, const stn_tensor *y, uint32_t threads,
+                          void *workspace) {
+    pieces p = {.l = linear_shape(x, y)};
+    p.parts = share_parts(p.l.spans, p.l.n, threads);
+    p.length = min_u32(p.l.out, STN_LINEAR_CHUNK);
+    p.size = (uint64_t)SPAN_GROUPS * PANEL_WIDTH * (p.length + grad_x_rows(&p));
+    carver c = {.base = workspace};
+    p.scratch = carve(&c, threads * p.size * sizeof *p.scratch);
+    p.bytes = c.used;
+    return p;
+}
+
+static void pack_span(const linear *l, const span *s, uint32_t first, uint32_t end, float *to) {
+    const uint64_t pitch = (uint64_t)(end - first) * PANEL_WIDTH;
+    for (uint32_t o = first; o < end; o++, to += PANEL_WIDTH) {
+        const float *w = (const float *)l->call->in[1] + (uint64_t)o * l->depth;
+        vf r[LANES];
+        if (l->blocked) {
+            span_weights(l, s, w, r);
+        }
+        for (uint32_t v = 0; v < s->vectors; v++) {
+            v_store(to + v / TILE_V * pitch + v % TILE_V * LANES,
+                    l->blocked ? r[v] : v_load_some(w + s->first + v * LANES, span_lanes(l, s, v)));
         }
     }
 }
 
-static void grad_x_task(void *user, uint32_t task, uint32_t thread) {
-    const linear *l = user;
-    const uint32_t group = task % l->groups, first = task / l->groups * UNIT_ROWS;
-    const uint32_t rows = min_u32(UNIT_ROWS, l->rows - first);
-    float *sums = l->sums + (uint64_t)thread * (UNIT_ROWS + TILE_P) * GROUP;
-    linear_sums(l, (const float *)l->call->in[0] + (uint64_t)first * l->out, l->out, group, l->out,
-                rows, sums);
-    vi seen = vi_set1(0);
-    for (uint32_t i = 0; i < rows; i++) {
-        float *gx = (float *)l->call->out[0] + (first + i) * l->x.image;
-        for (uint32_t v = 0; v < min_u32(TILE_V, l->vectors - group * TILE_V); v++) {
-            const uint64_t at = (uint64_t)(group * TILE_V + v) * LANES;
-            const vf sum = v_load(sums + (uint64_t)i * GROUP + v * LANES);
-            const vf g = v_snap(sum, v_set1(STN_LIM_G));
+/* Vectors group * TILE_V .. of images n .. from their sums. */
+static vi store_inputs(const linear *l, const span *s, uint32_t group, uint32_t vectors, uint32_t n,
+                       uint32_t images, const float *sum, vi seen) {
+    float *gx = (float *)l->call->out[0] + n * l->x.image + s->at;
+    for (uint32_t i = 0; i < images; i++, gx += l->x.image, sum += PANEL_WIDTH) {
+        for (uint32_t v = 0; v < vectors; v++) {
+            const vf g = v_snap(v_load(sum + v * LANES), v_set1(STN_LIM_G));
+            const uint32_t at = group * TILE_V + v;
             seen = v_seen(seen, g);
-            v_store_n(gx + at, g, (uint32_t)(l->x.image - at < LANES ? l->x.image - at : LANES));
+            v_store_some(gx + at * LANES, g, span_lanes(l, s, at));
+        }
+    }
+    return seen;
+}
+
+static void grad_x_task(void *user, uint32_t task, uint32_t thread) {
+    const pieces *p = user;
+    const linear *l = &p->l;
+    const span s = span_at(l, task % l->spans);
+    const uint32_t first = task / l->spans * part_rows(p);
+    const uint32_t end = min_u32(first + part_rows(p), l->rows),
+                   groups = ceil_div(s.vectors, TILE_V);
+    float *w = p->scratch + thread * p->size;
+    float *sums = w + (uint64_t)SPAN_GROUPS * PANEL_WIDTH * p->length;
+    vi seen = vi_set1(0);
+    for (uint32_t o = 0; o < l->out; o += p->length) {
+        const uint32_t terms = min_u32(p->length, l->out - o);
+        const bool last = o + terms == l->out;
+        pack_span(l, &s, o, o + terms, w);
+        for (uint32_t i = 0; i < groups; i++) {
+            const uint32_t vectors = min_u32(TILE_V, s.vectors - i * TILE_V);
+            for (uint32_t n = first; n < end; n += TILE_P) {
+                const uint32_t images = min_u32(TILE_P, end - n);
+                panel job = {.a = (const float *)l->call->in[0] + (uint64_t)n * l->out + o,
+                             .step = 1,
+                             .w = w + (uint64_t)i * terms * PANEL_WIDTH,
+                             .terms = terms};
+                for (uint32_t r = 0; r < TILE_P; r++) {
+                    job.row[r] = (ptrdiff_t)((uint64_t)min_u32(r, images - 1) * l->out);
+                }
+                job.out = sums;
+                if (l->out > p->length) {
+                    job.out += (i * grad_x_rows(p) + n - first) * PANEL_WIDTH;
+                }
+                job.add = o > 0 ? job.out : NULL;
+                panel_run(&job, vectors);
+                if (last) {
+                    seen = store_inputs(l, &s, i, vectors, n, images, job.out, seen);
+                }
+            }
         }
     }
     flag_seen(l->call, seen);
@@ -170,112 +311,10 @@ static void grad_x_task(void *user, uint32_t task, uint32_t thread) {
 
 static void run_linear_grad_x(const cpu_call *call) {
     const stn_kernel *k = call->kernel;
-    linear l =
-        linear_plan(&k->out[0], &k->in[0], false, cpu_pool_threads(call->pool), call->workspace);
-    l.call = call;
-    l.rows = min_u32(cpu_rows(call), l.n);
-    for (uint32_t o = 0; o < l.out; o++) {
-        l.terms[o] = (term){(int32_t)o, (int32_t)(o * GROUP)};
-    }
-    cpu_pool_run(call->pool, l.groups, pack_inputs, &l);
-    cpu_pool_run(call->pool, ceil_div(l.rows, UNIT_ROWS) * l.groups, grad_x_task, &l);
-}
-
-/* ---- weight gradient ------------------------------------------------------------------------ */
-
-typedef struct grad_w {
-    linear l;
-    uint32_t shards;
-    term *terms; /* [n]: image */
-} grad_w;
-
-static grad_w grad_w_plan(const stn_kernel *k, void *workspace) {
-    grad_w w = {.l = linear_plan(&k->in[1], &k->in[0], false, 0, NULL),
-                .shards = k->params.linear.shards};
-    carver c = {.base = workspace};
-    w.terms = carve(&c, w.l.n * sizeof *w.terms);
-    w.l.bytes = c.used;
-    return w;
-}
-
-/* Storage position of vector v; the last one of a plain row moves back to stay inside the row, and
- * *skip of its lanes belong to the vector before. */
-static uint64_t vector_at(const linear *l, uint32_t v, uint32_t *skip) {
-    const uint64_t at = (uint64_t)v * LANES;
-    *skip = at + LANES > l->x.image ? (uint32_t)(at + LANES - l->x.image) : 0;
-    return at - *skip;
-}
-
-/* Sums over all shards of one tile: TILE_P outputs from o on, one group of vectors. */
-static void tile_shards(const grad_w *w, tile *job, uint32_t vectors, float *sum) {
-    float level[MAX_LEVELS][TILE_P * GROUP];
-    for (uint32_t s = 0; s < w->shards; s++) {
-        const uint64_t length = ceil_div(w->l.n, w->shards);
-        const uint32_t first = min_u32((uint32_t)(s * length), w->l.rows);
-        const uint32_t end = min_u32((uint32_t)((s + 1) * length), w->l.rows);
-        job->term = w->terms + first;
-        job->terms = end - first;
-        job->out = sum;
-        tile_run(job, vectors);
-        uint32_t l = 0;
-        for (; (s >> l & 1u) != 0; l++) {
-            for (uint32_t i = 0; i < TILE_P * GROUP; i += LANES) {
-                v_store(sum + i, v_add(v_load(level[l] + i), v_load(sum + i)));
-            }
-        }
-        memcpy(level[l], sum, sizeof level[l]);
-    }
-}
-
-static void grad_w_store(const grad_w *w, uint32_t o, uint32_t v, uint32_t skip, const float *sum) {
-    const linear *l = &w->l;
-    uint32_t stride;
-    const uint32_t index = lane_index(l, v, &stride), lanes = lane_count(l, v);
-    float lane[LANES];
-    const vf g = v_snap(v_load(sum), v_set1(STN_LIM_G));
-    v_store(lane, g);
-    float *to = (float *)l->call->out[0] + (uint64_t)o * l->depth + index;
-    vi seen = vi_set1(0);
-    for (uint32_t j = 0; j < lanes; j++) {
-        to[(uint64_t)j * stride] = lane[j + skip];
-    }
-    seen = v_seen(seen, v_keep(vm_first(lanes + skip), g));
-    flag_seen(l->call, seen);
-}
-
-static void grad_w_task(void *user, uint32_t group, uint32_t thread) {
-    (void)thread;
-    const grad_w *w = user;
-    const linear *l = &w->l;
-    const uint32_t vectors = min_u32(TILE_V, l->vectors - group * TILE_V);
-    const float *gy = l->call->in[0], *x = l->call->in[1];
-    uint32_t skip[TILE_V] = {0};
-    tile job = {.a = gy};
-    for (uint32_t v = 0; v < vectors; v++) {
-        job.vector[v] = x + vector_at(l, group * TILE_V + v, &skip[v]);
-    }
-    for (uint32_t o = 0; o < l->out; o += TILE_P) {
-        float sum[TILE_P * GROUP] = {0};
-        for (uint32_t p = 0; p < TILE_P; p++) {
-            job.scalar[p] = min_u32(o + p, l->out - 1);
-        }
-        tile_shards(w, &job, vectors, sum);
-        for (uint32_t p = 0; p < min_u32(TILE_P, l->out - o); p++) {
-            for (uint32_t v = 0; v < vectors; v++) {
-                grad_w_store(w, o + p, group * TILE_V + v, skip[v], sum + p * GROUP + v * LANES);
-            }
-        }
-    }
-}
-
-static void run_linear_grad_w(const cpu_call *call) {
-    grad_w w = grad_w_plan(call->kernel, call->workspace);
-    w.l.call = call;
-    w.l.rows = min_u32(cpu_rows(call), w.l.n);
-    for (uint32_t n = 0; n < w.l.rows; n++) {
-        w.terms[n] = (term){(int32_t)(n * w.l.out), (int32_t)(n * w.l.x.image)};
-    }
-    cpu_pool_run(call->pool, w.l.groups, grad_w_task, &w);
+    pieces p = grad_x_plan(&k->out[0], &k->in[0], cpu_pool_threads(call->pool), call->workspace);
+    p.l.call = call;
+    p.l.rows = min_u32(cpu_rows(call), p.l.n);
+    cpu_pool_run(call->pool, p.l.spans * p.parts, grad_x_task, &p);
 }
 
 /* ---- selection ------------------------------------------------------------------------------ */
@@ -287,17 +326,14 @@ bool ISA(linear)(const stn_kernel *k, uint32_t threads, cpu_impl *impl) {
     const stn_tensor *y = forward ? &k->out[0] : &k->in[0];
     const stn_tensor *w = weight ? &k->out[0] : &k->in[1];
     if (y->layout != STN_NCHW || w->layout != STN_NCHW || y->dim[2] * y->dim[3] != 1 ||
-        stn_tensor_elems(x) >= limit || stn_tensor_elems(w) >= limit / 16 ||
+        stn_tensor_elems(x) >= limit || stn_tensor_elems(w) >= limit ||
         stn_tensor_elems(y) >= limit) {
         return false;
     }
     if (weight) {
-        const grad_w plan = grad_w_plan(k, NULL);
-        impl->workspace = plan.l.bytes;
-        impl->run = run_linear_grad_w;
-        return plan.l.x.image >= LANES && plan.shards <= 1u << (MAX_LEVELS - 1u);
+        return ISA(linear_grad_w)(k, threads, impl);
     }
-    impl->workspace = linear_plan(x, y, forward, threads, NULL).bytes;
+    impl->workspace = (forward ? forward_plan : grad_x_plan)(x, y, threads, NULL).bytes;
     impl->run = forward ? run_linear : run_linear_grad_x;
     return true;
 }
