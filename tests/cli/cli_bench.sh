@@ -1,5 +1,6 @@
 # bench: figures with the state they belong to, which equals that of a training run of as many steps
-# on the same four batches; and times of all operators.
+# on the same four batches; times of all operators; a timeline; sides in turn; blocks of training.
+# What is printed is checked, never how long anything took.
 . "$(dirname "$0")/lib.sh"
 small_data data
 
@@ -40,6 +41,46 @@ expect 0 bench ops --jsonl
 head -n 1 out | grep -q '"record":"device"' || bad "the first record is not the device"
 tail -n 1 out | grep -q '"record":"sums"' || bad "the last record is not the sums"
 [ "$operators" -gt 3 ] || bad "few operators: $operators"
+
+# a timeline: an event for each operator, and the hash is that without it
+expect 0 bench step --trace step.json --json
+says out "\"state_hash\": \"$hash\""
+says step.json '"traceEvents":['
+says step.json 'each operator waited for'
+[ "$(grep -o '"cat":"operator"' step.json | wc -l)" = "$operators" ] || bad "the trace has another number of operators"
+expect 1 bench step --trace step.json
+says err "--force"
+one_line
+expect 0 bench step --trace step.json --force -q
+expect 1 bench step --trace no/such/folder.json -q
+says err "cannot write"
+
+# sides in turn, with the state that one side alone ends in
+expect 0 bench compare --threads 1,2
+says out "state $hash after 3 steps on all sides"
+expect 0 bench compare --cpu-kernels ref,auto --json
+for member in side ms_min ms_median ratio_to_first ratio_low ratio_high; do
+    [ "$(grep -c "\"$member\":" out)" = 2 ] || bad "not two of $member"
+done
+says out '"equal": true'
+[ "$(grep -c "\"state_hash\": \"$hash\"" out)" = 2 ] || bad "not the state $hash on both sides"
+expect 2 bench compare
+says err "a list of sides is needed"
+one_line
+expect 2 bench step --threads 1,2
+one_line
+
+# blocks of training and blocks in memory
+expect 0 bench epoch --block 3 --steps 20
+says out "end to end, cold start"
+says out "median of 2 pairs of blocks of 3 steps"
+expect 0 bench epoch --block 3 --steps 20 --json
+for member in block images_per_s images_per_s_in_memory ratio ratio_min ratio_max images_per_s_data_alone state_hash; do
+    says out "\"$member\":"
+done
+expect 2 bench epoch --steps 10 --block 8 -q
+says err "33 steps are to be run, the recipe has 10"
+one_line
 expect 2 "$stnrun" bench
 one_line
 expect 2 bench nothing

@@ -34,6 +34,11 @@ grep -qF "side exact: $mark" out && bad "the exact side is marked"
 expect 4 "$stnrun" compare $small --steps 1 --math exact,fast --json -q
 says out '"fast": false'
 says out '"exact": true'
+# shellcheck disable=SC2086
+expect 4 "$stnrun" bench compare $small --math exact,fast --warmup 1 --repeats 1 -q
+says out "side exact after 2 steps"
+says out "side fast after 2 steps"
+says out "side fast: $mark"
 
 # Marks: result, run.json, checkpoint, evaluation, measurement.
 # shellcheck disable=SC2086

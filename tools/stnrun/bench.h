@@ -1,4 +1,4 @@
-/* stnrun bench: what its kinds (step, ops) share. */
+/* stnrun bench: what its kinds (step, ops, epoch, compare) share. */
 #ifndef STNRUN_BENCH_H
 #define STNRUN_BENCH_H
 
@@ -13,7 +13,7 @@ typedef struct batches {
     int32_t *labels[BATCHES];
 } batches;
 
-/* A run to be timed: `warmup` steps, then `repeats` timed ones. */
+/* A run to be timed: `warmup` steps, then `repeats` timed ones (for epoch: pairs of blocks). */
 typedef struct bench {
     session s;
     batches data;
@@ -21,10 +21,13 @@ typedef struct bench {
     double *ms; /* room for a time per repeat */
 } bench;
 
-/* --warmup and --repeats, context, config, run and batches. `settings`: as for open_config. With
- * `profile` the device is asked to measure each operator, unless a setting says otherwise. On
- * failure prints why and returns the exit status; bench_close is needed all the same. */
-int bench_open(const args *a, const char *const *settings, bool profile, bench *b);
+/* --warmup and --repeats (b->repeats: what it is if not given), context, config, run and batches.
+ * `extra` is a key and a value, or NULL, that counts as a flag. With `profile` the device is asked
+ * to measure each operator, unless a setting says otherwise. On failure prints why and returns the
+ * exit status; bench_close is needed all the same. */
+int bench_open(const args *a, const char *const extra[2], bool profile, bench *b);
+/* The flags --warmup and --repeats alone; false after a message. */
+bool bench_repeats(const args *a, bench *b);
 void bench_close(bench *b);
 
 int batches_load(batches *b, const session *s);
@@ -44,7 +47,12 @@ json_t *bench_json(const char *schema, const session *s);
 /* The same as a line for people. */
 void print_heading(const session *s);
 
-int bench_step(const args *a, const char *const *settings);
-int bench_ops(const args *a, const char *const *settings);
+/* Runs one more training step and writes a Chrome/Perfetto trace of its operators. */
+int write_trace(bench *b, const char *path);
+
+int bench_step(const args *a);
+int bench_ops(const args *a);
+int bench_epoch(const args *a);
+int bench_compare(const args *a);
 
 #endif

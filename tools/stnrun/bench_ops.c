@@ -196,10 +196,10 @@ static int print_operators(ops_bench *o, op_row *rows) {
     return EXIT_OK;
 }
 
-int bench_ops(const args *a, const char *const *settings) {
-    ops_bench o = {.n = 0};
+int bench_ops(const args *a) {
+    ops_bench o = {.b = {.repeats = 30}};
     op_row *rows = NULL;
-    int status = bench_open(a, settings, true, &o.b);
+    int status = bench_open(a, NULL, true, &o.b);
     if (status == EXIT_OK) {
         o.n = stn_net_node_count(stn_run_net(o.b.s.run), false);
         o.us = calloc(o.n * o.b.repeats, sizeof *o.us);

@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "bench.h"
+#include "compare.h"
 
 double now_ms(void) {
     struct timespec t;
@@ -108,9 +110,18 @@ static int ask_profile(session *s) {
     return status == STN_OK ? EXIT_OK : fail(&err);
 }
 
-int bench_open(const args *a, const char *const *settings, bool profile, bench *b) {
-    if (!args_number(a, "warmup", 0, 1000000, 3, &b->warmup) ||
-        !args_number(a, "repeats", 1, 1000000, 30, &b->repeats)) {
+bool bench_repeats(const args *a, bench *b) {
+    return args_number(a, "warmup", 0, 1000000, 3, &b->warmup) &&
+           args_number(a, "repeats", 1, 1000000, b->repeats, &b->repeats);
+}
+
+int bench_open(const args *a, const char *const extra[2], bool profile, bench *b) {
+    const char *settings[MAX_SIDE_SETTINGS + 2] = {NULL};
+    if (extra != NULL) {
+        memcpy(settings, extra, 2 * sizeof *extra);
+    }
+    sides_settings(a, settings + (extra != NULL ? 2 : 0));
+    if (!bench_repeats(a, b)) {
         return EXIT_USAGE;
     }
     int status = open_context(a, &b->s.ctx);
@@ -199,12 +210,26 @@ static int print_step(const bench *b, const step_result *r) {
     return EXIT_OK;
 }
 
-int bench_step(const args *a, const char *const *settings) {
-    bench b = {0};
+/* The trace is made by a step of its own, after the one that the state hash belongs to. */
+int bench_step(const args *a) {
+    const char *trace = args_value(a, "trace");
+    struct stat info;
+    bench b = {.repeats = 30};
     step_result result;
-    int status = bench_open(a, settings, false, &b);
-    status = status == EXIT_OK ? time_steps(&b, &result) : status;
-    status = status == EXIT_OK ? print_step(&b, &result) : status;
+    if (trace != NULL && stat(trace, &info) == 0 && !args_has(a, "force")) {
+        fprintf(stderr, "stnrun: %s exists; give --force to replace it\n", trace);
+        return EXIT_FAIL;
+    }
+    int status = bench_open(a, NULL, trace != NULL, &b);
+    if (status == EXIT_OK) {
+        status = time_steps(&b, &result);
+    }
+    if (status == EXIT_OK && trace != NULL) {
+        status = write_trace(&b, trace);
+    }
+    if (status == EXIT_OK) {
+        status = print_step(&b, &result);
+    }
     bench_close(&b);
     return status;
 }
@@ -213,8 +238,9 @@ int bench_step(const args *a, const char *const *settings) {
 
 static const struct {
     const char *name;
-    int (*run)(const args *a, const char *const *settings);
-} kinds[] = {{"step", bench_step}, {"ops", bench_ops}};
+    int (*run)(const args *a);
+} kinds[] = {
+    {"step", bench_step}, {"ops", bench_ops}, {"epoch", bench_epoch}, {"compare", bench_compare}};
 #define N_KINDS (sizeof kinds / sizeof kinds[0])
 
 int cmd_bench(args *a) {
@@ -223,8 +249,9 @@ int cmd_bench(args *a) {
         k++;
     }
     if (k == N_KINDS) {
-        return usage_error(a, "what to measure is needed: stnrun bench step|ops --recipe NAME");
+        return usage_error(a, "what to measure is needed: stnrun bench step|ops|epoch|compare "
+                              "--recipe NAME");
     }
     signals_setup();
-    return kinds[k].run(a, NULL);
+    return kinds[k].run(a);
 }

@@ -10,119 +10,13 @@
 
 #include "compare.h"
 
-/* A flag that lists sides, and the setting each item is put into. */
-static const struct {
-    const char *flag, *key;
-} axes[] = {{"backends", "backend"}, {"devices", "device"}, {"variants", "device-class"},
-            {"threads", "threads"},  {"math", "math"},      {"cpu-kernels", "cpu-kernels"}};
-#define N_AXES (sizeof axes / sizeof axes[0])
-
 typedef struct comparison {
     stn_ctx *ctx;
-    side side[MAX_SIDES];
-    uint32_t n;
-    char *items; /* the list, cut at its commas */
+    side_list sides;
     uint64_t steps;
     char dir[4096], before[4160]; /* temporary folder and the checkpoint in it */
     json_t *rows;
 } comparison;
-
-/* Settings that an axis implies: thread counts are the CPU backend's, and so on. */
-static const char *implied_backend(const char *key) {
-    bool opencl = strcmp(key, "device-class") == 0 || strcmp(key, "math") == 0;
-    bool cpu = strcmp(key, "threads") == 0 || strcmp(key, "cpu-kernels") == 0;
-    return opencl ? "opencl" : cpu ? "cpu" : NULL;
-}
-
-static bool given(const args *a, const char *key) {
-    for (uint32_t i = 0; i < a->n_settings; i++) {
-        if (a->setting[i].flag == NULL && strcmp(a->setting[i].name, key) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void side_set(side *one, const char *key, const char *value) {
-    uint32_t n = 0;
-    while (one->set[n] != NULL) {
-        n += 2;
-    }
-    one->set[n] = key;
-    one->set[n + 1] = value;
-}
-
-static int split_sides(const args *a, comparison *c, const char *key, const char *list) {
-    c->items = strdup(list);
-    if (c->items == NULL) {
-        return usage_error(a, "out of memory");
-    }
-    for (char *item = c->items, *comma = item; comma != NULL; item = comma + 1) {
-        comma = strchr(item, ',');
-        if (comma != NULL) {
-            *comma = 0;
-        }
-        if (item[0] == 0 || c->n == MAX_SIDES) {
-            return usage_error(a, "'%s': a list of 2 to %u items is needed", list, MAX_SIDES);
-        }
-        side *one = &c->side[c->n++];
-        (void)snprintf(one->label, sizeof one->label, "%s", item);
-        side_set(one, key, item);
-        if (implied_backend(key) != NULL && !given(a, "backend")) {
-            side_set(one, "backend", implied_backend(key));
-        }
-    }
-    return EXIT_OK;
-}
-
-/* The one axis given with a list makes the sides; a single item is a setting of all of them. */
-static int choose_sides(const args *a, comparison *c) {
-    const char *lists[N_AXES];
-    for (size_t i = 0; i < N_AXES; i++) {
-        lists[i] = args_value(a, axes[i].flag);
-        if (lists[i] == NULL || strchr(lists[i], ',') == NULL) {
-            continue;
-        }
-        if (c->n > 0) {
-            return usage_error(a, "only one of --backends, --devices, --variants, --threads, "
-                                  "--cpu-kernels, --math can list sides");
-        }
-        int status = split_sides(a, c, axes[i].key, lists[i]);
-        if (status != EXIT_OK) {
-            return status;
-        }
-        lists[i] = NULL;
-    }
-    if (c->n == 0) {
-        return usage_error(a, "a list of sides is needed, for example --backends cpu,opencl");
-    }
-    for (size_t i = 0; i < N_AXES; i++) {
-        for (uint32_t k = 0; lists[i] != NULL && k < c->n; k++) {
-            side_set(&c->side[k], axes[i].key, lists[i]);
-        }
-    }
-    return EXIT_OK;
-}
-
-int side_open(const args *a, stn_ctx *ctx, side *one, const stn_run_options *options) {
-    one->s.ctx = ctx;
-    one->s.shared_ctx = true;
-    int status = open_config(a, ctx, NULL, one->set, &one->s.config);
-    return status == EXIT_OK ? session_open_run(a, &one->s, options) : status;
-}
-
-static int open_sides(const args *a, comparison *c) {
-    for (uint32_t i = 0; i < c->n; i++) {
-        note("side %s:", c->side[i].label);
-        int status = side_open(a, c->ctx, &c->side[i], NULL);
-        if (status != EXIT_OK) {
-            return status;
-        }
-        uint64_t length = stn_run_length(c->side[i].s.run);
-        c->steps = c->steps < length ? c->steps : length;
-    }
-    return EXIT_OK;
-}
 
 /* The folder that holds the checkpoint before the step at work. */
 static int make_folder(comparison *c) {
@@ -142,27 +36,27 @@ static int make_folder(comparison *c) {
 static int hash_sides(comparison *c, uint64_t step, uint32_t *other) {
     stn_err err = {0};
     *other = 0;
-    for (uint32_t i = 0; i < c->n; i++) {
-        if (stn_run_state_hash(c->side[i].s.run, c->side[i].hash, &err) != STN_OK) {
+    for (uint32_t i = 0; i < c->sides.n; i++) {
+        if (stn_run_state_hash(c->sides.side[i].s.run, c->sides.side[i].hash, &err) != STN_OK) {
             return fail(&err);
         }
-        if (*other == 0 && strcmp(c->side[i].hash, c->side[0].hash) != 0) {
+        if (*other == 0 && strcmp(c->sides.side[i].hash, c->sides.side[0].hash) != 0) {
             *other = i;
         }
     }
     if (c->rows != NULL) {
         json_t *hashes = json_object();
-        for (uint32_t i = 0; i < c->n; i++) {
-            json_object_set_new(hashes, c->side[i].label, json_string(c->side[i].hash));
+        for (uint32_t i = 0; i < c->sides.n; i++) {
+            json_object_set_new(hashes, c->sides.side[i].label, json_string(c->sides.side[i].hash));
         }
         json_array_append_new(c->rows, json_pack("{s:I, s:b, s:o}", "step", (json_int_t)step,
                                                  "equal", (int)(*other == 0), "hashes", hashes));
         return EXIT_OK;
     }
     printf("step %" PRIu64 "  %s", step, *other == 0 ? "equal      " : "DIFFERENT  ");
-    for (uint32_t i = 0; i < (*other == 0 ? 1 : c->n); i++) {
-        printf("%s%s%s%s", i > 0 ? "  " : "", *other == 0 ? "" : c->side[i].label,
-               *other == 0 ? "" : " ", c->side[i].hash);
+    for (uint32_t i = 0; i < (*other == 0 ? 1 : c->sides.n); i++) {
+        printf("%s%s%s%s", i > 0 ? "  " : "", *other == 0 ? "" : c->sides.side[i].label,
+               *other == 0 ? "" : " ", c->sides.side[i].hash);
     }
     putchar('\n');
     (void)fflush(stdout);
@@ -171,19 +65,19 @@ static int hash_sides(comparison *c, uint64_t step, uint32_t *other) {
 
 /* Says which sides lie outside the contract. */
 static void mark_sides(const comparison *c) {
-    for (uint32_t i = 0; i < c->n; i++) {
-        const char *mark = session_mark(&c->side[i].s);
+    for (uint32_t i = 0; i < c->sides.n; i++) {
+        const char *mark = session_mark(&c->sides.side[i].s);
         if (mark[0] != 0) {
-            printf("side %s: %s", c->side[i].label, mark);
+            printf("side %s: %s", c->sides.side[i].label, mark);
         }
     }
 }
 
 static json_t *marks_json(const comparison *c) {
     json_t *marks = json_object();
-    for (uint32_t i = 0; i < c->n; i++) {
-        json_object_set_new(marks, c->side[i].label,
-                            json_boolean(stn_run_reproducible(c->side[i].s.run)));
+    for (uint32_t i = 0; i < c->sides.n; i++) {
+        json_object_set_new(marks, c->sides.side[i].label,
+                            json_boolean(stn_run_reproducible(c->sides.side[i].s.run)));
     }
     return marks;
 }
@@ -192,9 +86,9 @@ static json_t *difference_json(const comparison *c, const difference *d, uint32_
     return json_pack("{s:I, s:i, s:s, s:s, s:[i,i,i,i], s:s, s:s, s:f, s:f, s:o}", "step",
                      (json_int_t)d->step, "node", d->node == UINT32_MAX ? -1 : (int)d->node,
                      "operator", d->op, "tensor", d->tensor, "element", (int)d->at[0],
-                     (int)d->at[1], (int)d->at[2], (int)d->at[3], "first", c->side[0].label,
-                     "second", c->side[other].label, "value_first", d->value[0], "value_second",
-                     d->value[1], "ulp",
+                     (int)d->at[1], (int)d->at[2], (int)d->at[3], "first", c->sides.side[0].label,
+                     "second", c->sides.side[other].label, "value_first", d->value[0],
+                     "value_second", d->value[1], "ulp",
                      d->ulp == UINT64_MAX ? json_null() : json_integer((json_int_t)d->ulp));
 }
 
@@ -212,7 +106,7 @@ static void print_difference(const comparison *c, const difference *d, uint32_t 
     printf("operator %s, tensor \"%s\", element [%u,%u,%u,%u]\n", d->op, d->tensor, d->at[0],
            d->at[1], d->at[2], d->at[3]);
     for (int i = 0; i < 2; i++) {
-        const char *label = c->side[i == 0 ? 0 : other].label;
+        const char *label = c->sides.side[i == 0 ? 0 : other].label;
         if (d->integer) {
             printf("  %-16s %.0f\n", label, d->value[i]);
         } else {
@@ -232,8 +126,8 @@ static int explain(const args *a, comparison *c, uint64_t step, uint32_t other) 
               stderr);
         return EXIT_MISMATCH;
     }
-    int status = find_difference(a, c->ctx, (side *const[2]){&c->side[0], &c->side[other]},
-                                 c->before, step, &d);
+    int status = find_difference(
+        a, c->ctx, (side *const[2]){&c->sides.side[0], &c->sides.side[other]}, c->before, step, &d);
     if (status != EXIT_OK) {
         return status;
     }
@@ -251,8 +145,8 @@ static int compare_steps(const args *a, comparison *c) {
     stn_err err = {0};
     uint32_t other = 0;
     for (uint64_t step = 0; step <= c->steps; step++) {
-        for (uint32_t i = 0; i < c->n && step > 0; i++) {
-            if (stn_run_train(c->side[i].s.run, step, NULL, NULL, &err) != STN_OK) {
+        for (uint32_t i = 0; i < c->sides.n && step > 0; i++) {
+            if (stn_run_train(c->sides.side[i].s.run, step, NULL, NULL, &err) != STN_OK) {
                 return fail(&err);
             }
         }
@@ -266,7 +160,7 @@ static int compare_steps(const args *a, comparison *c) {
         if (signal_stop() != 0) {
             return 128 + signal_stop();
         }
-        if (step < c->steps && stn_run_save(c->side[0].s.run, c->before, &err) != STN_OK) {
+        if (step < c->steps && stn_run_save(c->sides.side[0].s.run, c->before, &err) != STN_OK) {
             return fail(&err);
         }
     }
@@ -277,15 +171,12 @@ static int compare_steps(const args *a, comparison *c) {
 }
 
 static void close_comparison(comparison *c) {
-    for (uint32_t i = 0; i < c->n; i++) {
-        session_close(&c->side[i].s);
-    }
+    sides_close(&c->sides);
     if (c->dir[0] != 0) {
         (void)unlink(c->before);
         (void)rmdir(c->dir);
     }
     json_decref(c->rows);
-    free(c->items);
     stn_close(c->ctx);
     free(c);
 }
@@ -301,13 +192,17 @@ int cmd_compare(args *a) {
     c->rows = out.json || out.jsonl ? json_array() : NULL;
     int status = args_number(a, "steps", 1, 1000000000, 10, &c->steps) ? EXIT_OK : EXIT_USAGE;
     if (status == EXIT_OK) {
-        status = choose_sides(a, c);
+        status = sides_choose(a, &c->sides);
     }
     if (status == EXIT_OK) {
         status = open_context(a, &c->ctx);
     }
     if (status == EXIT_OK) {
-        status = open_sides(a, c);
+        status = sides_open(a, c->ctx, &c->sides);
+    }
+    if (status == EXIT_OK) {
+        uint64_t length = stn_run_length(c->sides.side[0].s.run);
+        c->steps = c->steps < length ? c->steps : length;
     }
     if (status == EXIT_OK) {
         status = make_folder(c);

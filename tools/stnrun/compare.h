@@ -1,18 +1,35 @@
-/* stnrun compare: the sides of a comparison, and the search for the first value that differs. */
+/* stnrun compare and bench compare: the sides of a comparison, and the search for the first value
+ * that differs. */
 #ifndef STNRUN_COMPARE_H
 #define STNRUN_COMPARE_H
 
 #include "session.h"
 
 #define MAX_SIDES 16u
+#define MAX_SIDE_SETTINGS 20u
 
 /* One side: a label ("opencl"), the setting that makes it and its opened run. */
 typedef struct side {
     char label[64];
-    const char *set[20]; /* key, value, ..., NULL: the settings that make this side */
+    const char *set[MAX_SIDE_SETTINGS]; /* key, value, ..., NULL: what makes this side */
     session s;
     char hash[STN_HASH_HEX];
 } side;
+
+typedef struct side_list {
+    side side[MAX_SIDES];
+    uint32_t n;
+    char *items; /* the list, cut at its commas */
+} side_list;
+
+/* The one flag of FLAGS_SIDES with a list makes the sides; the others are settings of all. Returns
+ * an exit status; sides_close is needed whatever it is. */
+int sides_choose(const args *a, side_list *s);
+int sides_open(const args *a, stn_ctx *ctx, side_list *s);
+void sides_close(side_list *s);
+/* For a command with one side: the same flags as settings, into `set` of MAX_SIDE_SETTINGS. A list
+ * among them is refused as a value. */
+void sides_settings(const args *a, const char **set);
 
 /* Opens one side's run on the shared context. */
 int side_open(const args *a, stn_ctx *ctx, side *one, const stn_run_options *options);

@@ -26,12 +26,7 @@ static const flag eval_flags[] = {
 static const flag compare_flags[] = {
     {"recipe", 'r', "NAME|FILE", "settings to start from"},
     {"steps", 'n', "N", "training steps to compare (10)"},
-    {"backends", 0, "LIST", "one side per backend: cpu,opencl"},
-    {"devices", 0, "LIST", "one side per device of --backend"},
-    {"variants", 0, "LIST", "one side per OpenCL kernel class: cpu-vector,gpu"},
-    {"threads", 0, "LIST", "one side per thread count: 1,2,7"},
-    {"cpu-kernels", 0, "LIST", "one side per kernel set: ref,avx2"},
-    {"math", 0, "LIST", "one side per arithmetic: exact,fast"},
+    FLAGS_SIDES,
     {"override-selftest", 0, NULL, "use devices that failed their self-test"},
     {NULL, 0, NULL, NULL},
 };
@@ -39,7 +34,11 @@ static const flag compare_flags[] = {
 static const flag bench_flags[] = {
     {"recipe", 'r', "NAME|FILE", "settings to start from"},
     {"warmup", 0, "N", "steps before the clock starts (3)"},
-    {"repeats", 0, "N", "steps timed (30)"},
+    {"repeats", 0, "N", "steps timed (30); epoch: pairs of blocks (5)"},
+    {"block", 0, "N", "epoch: steps of a block (64)"},
+    {"trace", 0, "FILE", "step: write a timeline of one more step (Chrome, Perfetto)"},
+    {"force", 'f', NULL, "overwrite an existing trace"},
+    FLAGS_SIDES,
     {"override-selftest", 0, NULL, "use a device that failed its self-test"},
     {NULL, 0, NULL, NULL},
 };
@@ -80,10 +79,14 @@ const command commands[] = {
      "stnrun compare --recipe mnist-r-c1 --threads 1,2,7\n"
      "stnrun compare --recipe mnist-r-cnn --cpu-kernels ref,avx2 --batch 32 --steps 5\n",
      compare_flags, true, cmd_compare},
-    {"bench", "time training steps and their operators", "step|ops --recipe NAME [flags]",
+    {"bench", "time training steps and their operators",
+     "step|ops|epoch|compare --recipe NAME [flags]",
      "stnrun bench step --recipe mnist-r-sl1 --threads 2\n"
+     "stnrun bench step --recipe mnist-r-cnn --backend opencl --trace step.json --json\n"
      "stnrun bench ops --recipe mnist-r-cnn\n"
-     "stnrun bench step --recipe mnist-r-cnn --backend opencl --json\n",
+     "stnrun bench epoch --recipe mnist-t-sl1\n"
+     "stnrun bench compare --recipe mnist-r-sl1 --backends cpu,opencl\n"
+     "stnrun bench compare --recipe mnist-r-sl1 --threads 1,2\n",
      bench_flags, true, cmd_bench},
     {"devices", "list devices", "[-v] [--json]", "stnrun devices\nstnrun devices -v --json\n", NULL,
      false, cmd_devices},

@@ -147,6 +147,15 @@ bool find_checkpoint(const char *path, char *file, size_t cap);
 #define FLAG_CHECKPOINT                                                                            \
     { "checkpoint", 'c', "FILE|DIR", "checkpoint, or run directory (its newest)" }
 
+#define FLAGS_SIDES                                                                                \
+    {"backends", 0, "LIST", "one side per backend: cpu,opencl"},                                   \
+        {"devices", 0, "LIST", "one side per device of --backend"},                                \
+        {"variants", 0, "LIST", "one side per OpenCL kernel class: cpu-vector,gpu"},               \
+        {"threads", 0, "LIST", "one side per thread count: 1,2,7"},                                \
+        {"cpu-kernels", 0, "LIST", "one side per kernel set: ref,avx2"}, {                         \
+        "math", 0, "LIST", "one side per arithmetic: exact,fast"                                   \
+    }
+
 int cmd_train(args *a);
 int cmd_eval(args *a);
 int cmd_compare(args *a);

@@ -294,6 +294,14 @@ uint32_t stn_net_node_count(const stn_net *net, bool eval);
 int32_t stn_net_node_get(stn_net *net, bool eval, uint32_t index, stn_node_info *info,
                          stn_err *err);
 
+/* When an operator ran: nanoseconds of the host's monotonic clock (CLOCK_MONOTONIC). */
+typedef struct stn_span {
+    uint64_t begin, end;
+} stn_span;
+/* From now on each training step waits for every operator before it starts the next one and writes
+ * when that was: one span for each node of the training plan. NULL: no longer. */
+void stn_net_watch(stn_net *net, stn_span *spans);
+
 typedef struct stn_net_memory {
     uint64_t params, optimizer, activations, workspace, total; /* bytes on the device */
     uint32_t train_nodes, eval_nodes;

@@ -61,6 +61,7 @@ struct stn_net {
     float scalar[STN__MAX_SLOTS];
     uint32_t scalar_count; /* batch and rate that scalar[] holds; count 0: none yet */
     double scalar_lr;
+    stn_span *spans; /* the caller's; NULL: steps are not watched */
 };
 
 /* stn_net_open for a model that is not a plugin. */

@@ -121,7 +121,8 @@ static int32_t enqueue(stn_net *net, stn__queued *q, const stn_net_step_args *a,
                      row_bytes(g, g->labels, a->count), err));
     stn__net_slot(net, which, net->n_queued);
     STN_TRY(stn__plan_run(plan, net->stream, (stn_ref){net->workspace, 0},
-                          (stn_ref){net->outcome.buf, net->outcome.flags[which]}, &step, err));
+                          (stn_ref){net->outcome.buf, net->outcome.flags[which]}, &step,
+                          q->eval ? NULL : net->spans, err));
     return b->flush(net->stream, err);
 }
 
@@ -284,6 +285,10 @@ int32_t stn_net_adam_powers(stn_net *net, double powers[2], bool set, stn_err *e
     }
     memcpy(net->powers, powers, sizeof net->powers);
     return STN_OK;
+}
+
+void stn_net_watch(stn_net *net, stn_span *spans) {
+    net->spans = spans;
 }
 
 uint32_t stn_net_node_count(const stn_net *net, bool eval) {

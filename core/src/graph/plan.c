@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 /* ---- layouts ------------------------------------------------------------------------------ */
@@ -289,12 +290,22 @@ int32_t stn__plan_prepare(stn__plan *plan, stn_err *err) {
 }
 
 int32_t stn__plan_run(const stn__plan *plan, stn_stream *stream, stn_ref workspace, stn_ref flags,
-                      const stn_step *step, stn_err *err) {
+                      const stn_step *step, stn_span *spans, stn_err *err) {
     const stn_ref *operand = plan->operand;
+    if (spans != NULL) {
+        STN_TRY(plan->backend->sync(stream, err));
+    }
     for (uint32_t k = 0; k < plan->graph.n_nodes; k++) {
         const stn__node *node = &plan->graph.node[k];
         stn_run_args args = {sizeof args, k, operand, operand + node->n_in, workspace, flags, step};
+        if (spans != NULL) {
+            spans[k].begin = stn__now_ns();
+        }
         STN_TRY(plan->backend->op_run(stream, plan->kernel[k], &args, err));
+        if (spans != NULL) {
+            STN_TRY(plan->backend->sync(stream, err));
+            spans[k].end = stn__now_ns();
+        }
         operand += node->n_in + node->n_out;
     }
     return STN_OK;

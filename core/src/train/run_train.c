@@ -3,9 +3,7 @@
  * Steps are queued up to the net's depth and results are read back together, so the device never
  * waits for the host. Boundaries (save, evaluate, record, end) fall between two collections.
  */
-#define _POSIX_C_SOURCE 200809L /* clock_gettime */
-#include <time.h>
-
+#include "base/clock.h"
 #include "train/run.h"
 #include "train/schedule.h"
 
@@ -30,9 +28,7 @@ typedef struct session {
 } session;
 
 double stn__seconds(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return 1e-9 * (double)stn__now_ns();
 }
 
 static void tally_add(tally *t, const stn_step_result *results, uint32_t n) {
