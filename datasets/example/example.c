@@ -1,4 +1,4 @@
-/* A dataset plugin to start from: ten kinds of shapes, 28x28, drawn on demand.
+/* A dataset plugin to start from: ten kinds of shapes, 28x28 or larger, drawn on demand.
  *
  *   stnrun train --dataset example --model example_stn --network stn --batch 64 --steps 300 \
  *       --lr 0.02 --momentum 0.9 --loc-rate 0.1
@@ -16,15 +16,15 @@
 
 #include <stn/dataset.h>
 
-#define SIDE 28u
-#define PIXELS (SIDE * SIDE)
+#define SIDE 28u /* of an image, unless an option says more */
+#define MAX_SIDE 224u
 #define CLASSES 10u
 
 static const uint32_t counts[2] = {2000, 500}; /* training and test samples */
 
 /* The opened dataset: what the options ask for. The type is the plugin's own business. */
 struct stn_data {
-    uint32_t shift;
+    uint32_t shift, side;
     char hash[65];
 };
 
@@ -62,13 +62,14 @@ static int inside(uint32_t class_number, int x, int y, int r) {
 
 /* Sample number `sample` of a split: its class, and a size and brightness of its own. Random words
  * come from a counter, never from a generator with state. */
-static void draw_sample(uint32_t split, uint32_t sample, uint8_t *image, int32_t *label) {
+static void draw_sample(uint32_t side, uint32_t split, uint32_t sample, uint8_t *image,
+                        int32_t *label) {
     uint32_t class_number = sample % CLASSES;
     uint32_t word = stn_philox(0, 0, 0, split, sample, 0);
-    int radius = 8 + (int)(word % 9);
+    int radius = (8 + (int)(word % 9)) * (int)side / (int)SIDE;
     uint8_t bright = (uint8_t)(128 + (word >> 8) % 128);
-    for (uint32_t i = 0; i < PIXELS; i++) {
-        int x = 2 * (int)(i % SIDE) - (int)(SIDE - 1), y = 2 * (int)(i / SIDE) - (int)(SIDE - 1);
+    for (uint32_t i = 0; i < side * side; i++) {
+        int x = 2 * (int)(i % side) - (int)(side - 1), y = 2 * (int)(i / side) - (int)(side - 1);
         image[i] = inside(class_number, x, y, radius) ? bright : 0;
     }
     *label = (int32_t)class_number;
@@ -76,14 +77,14 @@ static void draw_sample(uint32_t split, uint32_t sample, uint8_t *image, int32_t
 
 /* The hash tells the program whether two runs saw the same data: 64 hex digits that change with the
  * content. Data sets made of files use SHA-256; 64 bits (FNV-1a) do for an example. */
-static void hash_content(char hash[65]) {
+static void hash_content(uint32_t side, char hash[65]) {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
     for (uint32_t split = 0; split < 2; split++) {
         for (uint32_t sample = 0; sample < counts[split]; sample++) {
-            uint8_t image[PIXELS];
+            uint8_t image[MAX_SIDE * MAX_SIDE];
             int32_t label;
-            draw_sample(split, sample, image, &label);
-            for (uint32_t i = 0; i < PIXELS; i++) {
+            draw_sample(side, split, sample, image, &label);
+            for (uint32_t i = 0; i < side * side; i++) {
                 h = (h ^ image[i]) * UINT64_C(0x100000001b3);
             }
         }
@@ -94,7 +95,8 @@ static void hash_content(char hash[65]) {
 /* ---- the entries ---------------------------------------------------------------------------- */
 
 static const stn_option_info options[] = {
-    {"shift", "int", "0..10", "5", "shapes are moved by up to this many pixels each way"}};
+    {"shift", "int", "0..10", "5", "shapes are moved by up to this many pixels each way"},
+    {"side", "int", "28..224", "28", "height and width of the images"}};
 
 static int32_t example_open(const char *dir, const stn_options *given, stn_data **data,
                             stn_err *err) {
@@ -105,13 +107,16 @@ static int32_t example_open(const char *dir, const stn_options *given, stn_data 
         return stn_fail(err, STN_E_NOMEM, "no memory to open the example data set");
     }
     d->shift = 5;
+    d->side = SIDE;
     /* The core has checked names, types and ranges against the list above. */
     for (uint32_t i = 0; given != NULL && i < given->count; i++) {
         if (strcmp(given->name[i], "shift") == 0) {
             d->shift = (uint32_t)strtoul(given->value[i], NULL, 10);
+        } else if (strcmp(given->name[i], "side") == 0) {
+            d->side = (uint32_t)strtoul(given->value[i], NULL, 10);
         }
     }
-    hash_content(d->hash);
+    hash_content(d->side, d->hash);
     *data = d;
     return STN_OK;
 }
@@ -124,10 +129,10 @@ static int32_t example_info(stn_data *data, stn_data_info *out, stn_err *err) {
     (void)err;
     stn_data_info info = {.struct_size = out->struct_size,
                           .channels = 1,
-                          .src_h = SIDE,
-                          .src_w = SIDE,
-                          .out_h = SIDE,
-                          .out_w = SIDE,
+                          .src_h = data->side,
+                          .src_w = data->side,
+                          .out_h = data->side,
+                          .out_w = data->side,
                           .heads = 1,
                           .classes = CLASSES,
                           .augments = 1,
@@ -149,7 +154,8 @@ static int32_t example_get(stn_data *data, uint32_t split, const uint32_t *sampl
             return stn_fail(err, STN_E_USAGE, "the example data set has no sample %u of split %u",
                             sample[i], split);
         }
-        draw_sample(split, sample[i], images + (size_t)i * PIXELS, &labels[i]);
+        draw_sample(data->side, split, sample[i], images + (size_t)i * data->side * data->side,
+                    &labels[i]);
     }
     return STN_OK;
 }
@@ -184,4 +190,4 @@ static int32_t init(const stn_host *services, stn_err *err) {
 
 /* The one exported symbol, and the ELF note by which the program knows the plugin unloaded. */
 STN_PLUGIN(STN_KIND_DATASET, "example", "0.1.0", "MIT", "synthetic shapes, a plugin to start from",
-           options, 1, &dataset, init, NULL);
+           options, 2, &dataset, init, NULL);
