@@ -26,6 +26,7 @@ enum {
     OPTEST_LABEL,   /* i32 below `limit` */
     OPTEST_PIXEL,   /* 0..255, u8 or f32 */
     OPTEST_POS,     /* positive, class X (variances) */
+    OPTEST_SCENE,   /* class X: in each image something before one value per channel */
     OPTEST_MOMENT2, /* second moment of Adam, >= 0 */
 };
 

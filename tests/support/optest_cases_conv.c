@@ -35,7 +35,8 @@ static const struct conv_shape {
     /* Image rows of three and four vectors of 16 columns. */
     {3, 2, 19, 37, 20, 5, 4, 2, 2, 2, 1, 2, 3, false},
     {2, 3, 9, 64, 5, 3, 3, 1, 1, 1, 1, 1, 1, false},
-    /* Several chunks under tiles of pixels that overlap at the right, at the bottom, and at both. */
+    /* Several chunks under tiles of pixels that overlap at the right, at the bottom, and at both.
+     */
     {1, 33, 14, 37, 20, 3, 3, 1, 1, 0, 0, 1, 1, false},
     {1, 33, 37, 14, 33, 3, 3, 1, 1, 0, 0, 1, 1, false},
     {1, 17, 37, 14, 40, 5, 5, 1, 1, 0, 0, 1, 1, false},
@@ -129,6 +130,17 @@ static const struct block_shape {
     {{3, 2, 13, 31, 18, 4, 4, 1, 1, 0, 0, 2, 3, false}, 2, 3, 0, 0.0f},
 };
 
+/* Forward only, with images that have a background. */
+static const struct block_shape scenes[] = {
+    {{4, 1, 28, 28, 64, 9, 9, 1, 1, 0, 0, 16, 4, false}, 2, 2, 1, 0.0f},
+    {{5, 1, 41, 46, 20, 5, 5, 1, 1, 0, 0, 16, 4, false}, 2, 2, 1, 0.0f}, /* odd: tiles overlap */
+    {{4, 1, 30, 33, 33, 3, 3, 2, 1, 1, 1, 16, 4, false}, 0, 0, 0, 0.0f},
+    {{4, 3, 26, 26, 20, 4, 4, 1, 1, 0, 0, 16, 4, false}, 0, 0, 1, 0.1f},
+    {{4, 20, 26, 26, 40, 5, 5, 1, 1, 0, 0, 16, 4, false}, 2, 2, 1, 0.0f}, /* two chunks */
+    {{4, 33, 27, 25, 17, 3, 3, 1, 1, 1, 1, 16, 4, false}, 2, 2, 1, 0.0f},
+    {{9, 2, 14, 14, 18, 3, 3, 1, 1, 0, 0, 16, 8, true}, 0, 0, 0, 0.0f}, /* images in one unit */
+};
+
 static stn_tensor block_y(const struct block_shape *s) {
     stn_tensor y = map_y(&s->conv);
     if (s->pool > 0) {
@@ -171,9 +183,9 @@ static void block_gradient(const struct block_shape *s, const char *name, bool t
     case_add(&c, name, to_w ? 15 : 7, to_w ? 0 : 1);
 }
 
-static void block(const struct block_shape *s, const char *name, bool bias) {
+static void block(const struct block_shape *s, const char *name, uint32_t role, bool bias) {
     optest_case c = block_case(s, STN_OP_CONV_BLOCK);
-    case_in(&c, map_x(&s->conv), OPTEST_X, true);
+    case_in(&c, map_x(&s->conv), role, true);
     case_in(&c, weights(&s->conv), OPTEST_X, false);
     if (bias) {
         case_in(&c, case_vector(s->conv.o), OPTEST_X, false);
@@ -209,8 +221,12 @@ void cases_conv(void) {
                                          : "_relu",
                        i % 4 == 3 ? "_nobias" : "");
         name_shape(&s->conv, more, name);
-        block(s, name, i % 4 != 3);
+        block(s, name, OPTEST_X, i % 4 != 3);
         block_gradient(s, name, false);
         block_gradient(s, name, true);
+    }
+    for (uint32_t i = 0; i < sizeof scenes / sizeof scenes[0]; i++) {
+        name_shape(&scenes[i].conv, "_scene", name);
+        block(&scenes[i], name, OPTEST_SCENE, true);
     }
 }

@@ -98,6 +98,27 @@ static void theta_row(source *s, uint32_t data, uint32_t n, float *theta) {
     }
 }
 
+/* Fills a map whose images hold a box of any values before a background; in every third image
+ * the background is another one, and the box may fill the image or be nothing. */
+static void fill_scene(source *s, const optest_case *c, const stn_tensor *t, float *x) {
+    const uint32_t height = t->dim[2], width = t->dim[3];
+    for (uint32_t n = 0; n < t->dim[0]; n++) {
+        const uint32_t top = below(s, height + 1);
+        const uint32_t bottom = top + below(s, height - top + 1);
+        const uint32_t left = below(s, width + 1);
+        const uint32_t right = left + below(s, width - left + 1);
+        for (uint32_t p = 0; p < t->dim[1]; p++) {
+            source other = {p + 977u * (n % 3 == 2) + strlen(c->name)};
+            const float background = real_value(&other, OPTEST_X, c->data);
+            for (uint32_t i = 0; i < height * width; i++) {
+                const uint32_t h = i / width, w = i % width;
+                const bool inside = h >= top && h < bottom && w >= left && w < right;
+                *x++ = inside ? real_value(s, OPTEST_X, c->data) : background;
+            }
+        }
+    }
+}
+
 static source source_of(const optest_case *c, uint32_t i) {
     source s = {i + 1u};
     for (const char *p = c->name; *p != '\0'; p++) {
@@ -109,6 +130,10 @@ static source source_of(const optest_case *c, uint32_t i) {
 static void fill_real(const optest_case *c, uint32_t i, float *x) {
     source s = source_of(c, i);
     uint64_t n = optest_elems(&c->in[i]);
+    if (c->role[i] == OPTEST_SCENE) {
+        fill_scene(&s, c, &c->in[i], x);
+        return;
+    }
     for (uint64_t k = 0; k < n; k++) {
         switch (c->role[i]) {
         case OPTEST_THETA:

@@ -6,33 +6,9 @@
  * they are close. Padding is made real: a padded unit is copied with its frame of zeros first
  * (terms of zeros change no bit). The pool compares finished values, after bias and snap.
  */
-#include "conv.h"
-#include "conv_tile.h"
-#include "isa/tile.h"
+#include "conv_forward.h"
 
 #define UNIT_PIXELS 256u
-#define GROUP (TILE_V * LANES) /* output channels of one pass */
-
-typedef struct forward {
-    conv_geom g;
-    map_addr x, source;    /* the input, and what a unit reads (the same, or its padded copy) */
-    uint32_t images, rows; /* of a unit: whole images, or pooled rows of one image */
-    uint32_t bands;        /* units an image is cut into (1 if images are whole) */
-    uint32_t conv_rows, conv_cols, pixels;
-    uint32_t source_rows, source_cols;
-    uint32_t groups, depth, chunk;
-    bool padded;
-    bool tiled; /* conv_tile.h serves; otherwise isa/tile.h */
-    /* Workspace. */
-    float *packed;      /* [groups][depth][GROUP] */
-    term *terms;        /* [depth] */
-    int32_t *channel;   /* [C]: offset of a channel in the unit's source */
-    int32_t *pixel;     /* [pixels]: offset of a pixel's first tap in the unit's source */
-    float *sums, *copy; /* per thread */
-    uint64_t sums_floats, copy_floats, bytes;
-    const cpu_call *call;
-} forward;
-
 static uint32_t conv_rows_of(const conv_geom *g, uint32_t pooled_rows) {
     return (pooled_rows - 1) * g->pool_sh + g->pool_kh;
 }
@@ -76,7 +52,8 @@ static forward forward_plan(const stn_kernel *k, uint32_t threads, void *workspa
     f.chunk = stn_conv_chunk(g->kh, g->kw) * g->kh * g->kw;
     f.x = map_of(k->in[0].layout, g->c, g->h, g->w);
     f.padded = g->ph > 0 || g->pw > 0;
-    f.source_rows = f.padded ? (f.conv_rows - 1) * g->sh + g->kh : g->h;
+    f.unit_rows = (f.conv_rows - 1) * g->sh + g->kh;
+    f.source_rows = f.padded ? f.unit_rows : g->h;
     f.source_cols = f.padded ? g->w + 2 * g->pw : g->w;
     f.source = map_of(k->in[0].layout, g->c, f.source_rows, f.source_cols);
     f.tiled = forward_tiled(&f);
@@ -90,6 +67,7 @@ static forward forward_plan(const stn_kernel *k, uint32_t threads, void *workspa
     f.pixel = carve(&c, f.tiled ? 0 : f.pixels * sizeof(int32_t));
     f.sums = carve(&c, threads * f.sums_floats * sizeof(float));
     f.copy = carve(&c, threads * f.copy_floats * sizeof(float));
+    ISA(background_plan)(&f, threads, &c);
     f.bytes = c.used;
     return f;
 }
@@ -168,43 +146,88 @@ static void copy_padded(const forward *f, const float *image, uint32_t top, uint
     }
 }
 
+/* Tiles of conv_tile.h for a unit and a group of output channels. */
+typedef struct tiles {
+    conv_tile_fn run;
+    const float *source, *w; /* w: the weights of the chunk */
+    float *sums;
+    uint32_t thread, group, conv_rows;
+} tiles;
+
+/* Stores the same sums for the pixels of a tile. */
+static void fill_tile(const conv_tile *job, const float *sums) {
+    for (uint32_t r = job->skip_h; r < CONV_TILE_H; r++) {
+        for (uint32_t q = job->skip_w; q < CONV_TILE_W; q++) {
+            memcpy(job->out + (ptrdiff_t)r * job->out_pitch + q * GROUP, sums,
+                   GROUP * sizeof *sums);
+        }
+    }
+}
+
+/* Leaves out the kernel rows that have nothing but background under all pixels of a tile: `lead`
+ * rows of background lie under the first kernel row of the first pixel. True: none is left. */
+static bool skip_background(const forward *f, const tiles *t, conv_tile *job, uint32_t lead) {
+    const conv_geom *g = &f->g;
+    const uint32_t shared = job->row_step == 0 ? 0 : g->sh; /* rows down to the second pixel */
+    const uint32_t clear = lead > shared ? min_u32(lead - shared, g->kh) : 0;
+    if (clear == g->kh) {
+        if (!job->add) {
+            fill_tile(job, background_sums(f, t->thread, t->group, f->bg.states - 1));
+        }
+        return true;
+    }
+    if (g->c == 1) {
+        job->start = background_sums(f, t->thread, t->group, clear);
+        job->kh = g->kh - clear;
+        job->x += clear * job->pitch;
+        job->w = t->w + (uint64_t)clear * g->kw * GROUP;
+    }
+    return false;
+}
+
 /* Sums of one image of the unit over the channels of one chunk. The last tiles reach back over
  * pixels that are done; a single row of pixels (a last band) is the second row of its tile. */
-static void image_tiles(const forward *f, conv_tile *job, conv_tile_fn run, const float *source,
-                        uint32_t conv_rows, float *sums) {
+static void image_tiles(const forward *f, const tiles *t, conv_tile *job, uint32_t image) {
     const uint32_t cols = f->conv_cols, step = f->source.step;
-    for (uint32_t r = 0; r < conv_rows; r += CONV_TILE_H) {
-        const uint32_t row = min_u32(r, max_u32(conv_rows, CONV_TILE_H) - CONV_TILE_H);
-        job->skip_h = conv_rows > 1 ? r - row : 1;
+    for (uint32_t r = 0; r < t->conv_rows; r += CONV_TILE_H) {
+        const uint32_t row = min_u32(r, max_u32(t->conv_rows, CONV_TILE_H) - CONV_TILE_H);
+        job->skip_h = t->conv_rows > 1 ? r - row : 1;
         for (uint32_t q = 0; q < cols; q += CONV_TILE_W) {
             const uint32_t col = min_u32(q, cols - CONV_TILE_W);
             job->skip_w = q - col;
-            job->x = source + ((uint64_t)row * f->g.sh * f->source_cols + col) * step;
-            job->out = sums + ((uint64_t)row * cols + col) * GROUP;
-            run(job);
+            job->x = t->source + image * f->source.image +
+                     ((uint64_t)row * f->g.sh * f->source_cols + col) * step;
+            job->out = t->sums + ((uint64_t)(image * f->conv_rows + row) * cols + col) * GROUP;
+            if (!f->bg.used || !skip_background(f, t, job,
+                                                background_lead(f, t->thread, image, row * f->g.sh,
+                                                                q / CONV_TILE_W))) {
+                t->run(job);
+            }
         }
     }
 }
 
 /* unit_sums with tiles of conv_tile.h. */
-static void unit_tiles(const forward *f, const float *source, uint32_t group, uint32_t vectors,
-                       uint32_t images, uint32_t conv_rows, float *sums) {
+static void unit_tiles(const forward *f, tiles *t, uint32_t vectors, uint32_t images) {
     const conv_geom *g = &f->g;
-    const conv_tile_fn run = ISA(conv_tile_kernel)(vectors, g->kw, f->source.step);
     const uint32_t taps = g->kh * g->kw, chunk = f->chunk / taps;
-    conv_tile job = {.pitch = (ptrdiff_t)f->source_cols * f->source.step, .kh = g->kh, .kw = g->kw};
-    if (conv_rows > 1) {
+    static const float zeros[GROUP];
+    conv_tile job = {.pitch = (ptrdiff_t)f->source_cols * f->source.step,
+                     .kh = g->kh,
+                     .kw = g->kw,
+                     .start = zeros};
+    if (t->conv_rows > 1) {
         job.row_step = job.pitch * g->sh;
         job.out_pitch = (ptrdiff_t)f->conv_cols * GROUP;
     }
+    t->run = ISA(conv_tile_kernel)(vectors, g->kw, f->source.step);
     for (uint32_t c = 0; c < g->c; c += chunk) {
         job.channel = f->channel + c;
         job.channels = min_u32(chunk, g->c - c);
-        job.w = f->packed + ((uint64_t)group * f->depth + (uint64_t)c * taps) * GROUP;
+        job.w = t->w = f->packed + ((uint64_t)t->group * f->depth + (uint64_t)c * taps) * GROUP;
         job.add = c > 0;
         for (uint32_t i = 0; i < images; i++) {
-            image_tiles(f, &job, run, source + i * f->source.image, conv_rows,
-                        sums + (uint64_t)i * f->conv_rows * f->conv_cols * GROUP);
+            image_tiles(f, t, &job, i);
         }
     }
 }
@@ -330,13 +353,17 @@ static void forward_task(void *user, uint32_t task, uint32_t thread) {
         }
         source = copy;
     }
+    if (f->bg.used) {
+        ISA(background_find)(f, thread, x, source, images, (conv_rows - 1) * g->sh + g->kh);
+    }
     float *sums = f->sums + thread * f->sums_floats;
     const uint32_t pixels =
         images > 1 ? images * f->conv_rows * f->conv_cols : conv_rows * f->conv_cols;
     for (uint32_t group = 0; group < f->groups; group++) {
         const uint32_t vectors = min_u32(TILE_V, blocks_of(g->o) - group * TILE_V);
         if (f->tiled) {
-            unit_tiles(f, source, group, vectors, images, conv_rows, sums);
+            tiles t = {NULL, source, NULL, sums, thread, group, conv_rows};
+            unit_tiles(f, &t, vectors, images);
         } else {
             unit_sums(f, source, group, vectors, pixels, sums);
         }
@@ -350,6 +377,7 @@ static void run_forward(const cpu_call *call) {
     forward f = forward_plan(call->kernel, cpu_pool_threads(call->pool), call->workspace);
     f.call = call;
     fill_tables(&f);
+    ISA(background_start)(&f);
     cpu_pool_run(call->pool, f.groups, pack_group, &f);
     cpu_pool_run(call->pool, ceil_div(cpu_rows(call), f.images) * f.bands, forward_task, &f);
 }

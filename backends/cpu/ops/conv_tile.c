@@ -24,7 +24,7 @@ VEC void tile_body(const conv_tile *job, const uint32_t vectors, const uint32_t 
     vf acc[PIXELS][TILE_V];
     UNROLL
     for (uint32_t i = 0; i < PIXELS * vectors; i++) {
-        acc[i / vectors][i % vectors] = v_zero();
+        acc[i / vectors][i % vectors] = v_load(job->start + i % vectors * LANES);
     }
     const float *w = job->w;
     for (uint32_t c = 0; c < job->channels; c++) {
@@ -36,15 +36,13 @@ VEC void tile_body(const conv_tile *job, const uint32_t vectors, const uint32_t 
             if (width > 0) {
                 UNROLL
                 for (uint32_t k = 0; k < width; k++) {
-                    if (PIXELS * TILE_V < 16) { /* too few registers to keep values in */
-                        __asm__("" : "+r"(a), "+r"(b), "+r"(w));
-                    }
                     tile_tap(acc, a + k * step, b + k * step, w + k * group, vectors, step);
                 }
                 w += width * group;
                 continue;
             }
             for (const float *end = w + job->kw * group; w < end; w += group) {
+                __asm__("" : "+r"(a), "+r"(b));
                 tile_tap(acc, a, b, w, vectors, step);
                 a += step;
                 b += step;
@@ -65,9 +63,14 @@ VEC void tile_body(const conv_tile *job, const uint32_t vectors, const uint32_t 
     }
 }
 
+/* With 16 registers there is no room for the values of a kernel row, and no use in unrolling it. */
+#if defined(CPU_ISA_AVX512)
 #define TILE_WIDTHS(X, vectors, step)                                                              \
     X(vectors, 0, step)                                                                            \
     X(vectors, 3, step) X(vectors, 5, step) X(vectors, 7, step) X(vectors, 9, step)
+#else
+#define TILE_WIDTHS(X, vectors, step) X(vectors, 0, step)
+#endif
 #define TILE_STEPS(X, vectors) TILE_WIDTHS(X, vectors, 1) TILE_WIDTHS(X, vectors, 16)
 #if TILE_V == 2
 #define TILE_ALL(X) TILE_STEPS(X, 1) TILE_STEPS(X, 2)

@@ -36,7 +36,8 @@ typedef struct conv_tile {
     const int32_t *channel; /* offsets of the channels of this chunk */
     const float *w;         /* their weights [c][kh][kw][TILE_V][16] */
     uint32_t channels, kh, kw;
-    float *out; /* [r][q][TILE_V][16], rows out_pitch floats apart */
+    const float *start; /* [TILE_V][16]: what the sums of all pixels start from */
+    float *out;         /* [r][q][TILE_V][16], rows out_pitch floats apart */
     ptrdiff_t out_pitch;
     uint32_t skip_h, skip_w; /* pixels that an earlier tile has stored */
     bool add;                /* out = out + acc instead of out = acc: a later chunk */

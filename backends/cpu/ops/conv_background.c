@@ -1,0 +1,147 @@
+/* Finds the background of images and makes its sums: see conv_forward.h. */
+#include "conv_forward.h"
+
+#define WORD 16u      /* pixels of a word of `dirty` */
+#define MOST_SPAN 48u /* pixels of a row under one tile that four words surely hold */
+
+static uint32_t span_of(const forward *f) {
+    return f->g.kw + CONV_TILE_W - 1;
+}
+
+void ISA(background_plan)(forward *f, uint32_t threads, carver *c) {
+    background *b = &f->bg;
+    b->used = f->tiled && span_of(f) <= MOST_SPAN;
+    if (!b->used) {
+        return;
+    }
+    b->states = f->g.c == 1 ? f->g.kh + 1 : 2;
+    b->tiles = ceil_div(f->conv_cols, CONV_TILE_W);
+    b->key_floats = blocks_of(f->g.c) * LANES;
+    b->sums_floats = (uint64_t)f->groups * b->states * GROUP;
+    b->lead_count = (uint64_t)f->images * f->unit_rows * b->tiles;
+    b->dirty_count = ceil_div(f->source_cols, WORD) + MOST_SPAN / WORD;
+    b->known = carve(c, threads * sizeof *b->known);
+    b->key = carve(c, threads * b->key_floats * sizeof *b->key);
+    b->sums = carve(c, threads * b->sums_floats * sizeof *b->sums);
+    b->lead = carve(c, threads * b->lead_count * sizeof *b->lead);
+    b->dirty = carve(c, threads * b->dirty_count * sizeof *b->dirty);
+}
+
+void ISA(background_start)(const forward *f) {
+    const background *b = &f->bg;
+    const uint32_t threads = cpu_pool_threads(f->call->pool);
+    if (!b->used) {
+        return;
+    }
+    /* A tile without background starts from the sums of state 0. */
+    memset(b->sums, 0, threads * b->sums_floats * sizeof *b->sums);
+    memset(b->key, 0, threads * b->key_floats * sizeof *b->key);
+    memset(b->known, 0, threads * sizeof *b->known);
+    memset(b->dirty, 0, threads * b->dirty_count * sizeof *b->dirty);
+}
+
+/* The first pixel of an image is taken for its background. */
+static void set_key(const forward *f, uint32_t thread, const float *x) {
+    const background *b = &f->bg;
+    float *key = b->key + thread * b->key_floats;
+    for (uint32_t c = 0; c < f->g.c; c++) {
+        const float *value = x + map_channel(&f->x, c);
+        if (b->known[thread] == 0 || memcmp(key + c, value, sizeof *key) != 0) {
+            key[c] = *value;
+            b->known[thread] = 2;
+        }
+    }
+}
+
+/* The contract's chain over windows of background, 16 output channels. */
+static void make_sums(const forward *f, uint32_t thread, uint32_t group, uint32_t v) {
+    const background *b = &f->bg;
+    const float *key = b->key + thread * b->key_floats;
+    const float *w = f->packed + (uint64_t)group * f->depth * GROUP + v * LANES;
+    float *to = b->sums + thread * b->sums_floats + (uint64_t)group * b->states * GROUP + v * LANES;
+    const uint32_t taps = f->g.kh * f->g.kw;
+    vf total = v_zero();
+    for (uint32_t t = 0; t < f->depth; t += f->chunk) {
+        const uint32_t terms = min_u32(f->chunk, f->depth - t);
+        vf acc = v_zero();
+        for (uint32_t i = 0; i < terms; i++, w += GROUP) {
+            acc = v_fma(v_set1(key[(t + i) / taps]), v_load(w), acc);
+            if (f->g.c == 1 && (i + 1) % f->g.kw == 0) {
+                v_store(to + (uint64_t)(i + 1) / f->g.kw * GROUP, acc);
+            }
+        }
+        total = t == 0 ? acc : v_add(total, acc);
+    }
+    v_store(to + (uint64_t)(b->states - 1) * GROUP, total);
+}
+
+/* Compares a pixel of an NC16 map, all its channels. */
+static bool same_pixel(const forward *f, const float *key, const float *pixel) {
+    const uint32_t all = (1u << LANES) - 1u;
+    bool same = true;
+    for (uint32_t c = 0; same && c < f->g.c; c += LANES, pixel += f->source.plane) {
+        same = vm_bits(vi_eq(vf_bits(v_load(pixel)), vf_bits(v_load(key + c)))) == all;
+    }
+    return same;
+}
+
+/* Sets the bits of the pixels of one row that differ from the background; returns how many do. */
+static uint32_t mark_row(const forward *f, const float *key, const float *row, uint16_t *dirty) {
+    const uint32_t cols = f->source_cols;
+    uint32_t count = 0;
+    for (uint32_t q = 0; q < cols; q += WORD) {
+        const uint32_t n = min_u32(WORD, cols - q);
+        uint32_t bits = 0;
+        if (f->source.step == 1) {
+            for (uint32_t c = 0; c < f->g.c; c++) {
+                const vf pixels = v_load_some(row + c * f->source.plane + q, n);
+                bits |= ~vm_bits(vi_eq(vf_bits(pixels), vf_bits(v_set1(key[c]))));
+            }
+        } else {
+            for (uint32_t i = 0; i < n; i++) {
+                bits |= (same_pixel(f, key, row + (uint64_t)(q + i) * LANES) ? 0u : 1u) << i;
+            }
+        }
+        bits &= (1u << n) - 1u;
+        dirty[q / WORD] = (uint16_t)bits;
+        count += (uint32_t)__builtin_popcount(bits);
+    }
+    return count;
+}
+
+void ISA(background_find)(const forward *f, uint32_t thread, const float *x, const float *source,
+                          uint32_t images, uint32_t rows) {
+    const background *b = &f->bg;
+    uint16_t *dirty = b->dirty + thread * b->dirty_count;
+    const uint64_t mask = (UINT64_C(1) << span_of(f)) - 1;
+    uint32_t most = 0;
+    set_key(f, thread, x);
+    for (uint32_t i = 0; i < images; i++) {
+        uint32_t *lead = b->lead + thread * b->lead_count + (uint64_t)i * f->unit_rows * b->tiles;
+        for (uint32_t r = rows; r-- > 0;) {
+            const float *row =
+                source + i * f->source.image + (uint64_t)r * f->source_cols * f->source.step;
+            const uint32_t marked = mark_row(f, b->key + thread * b->key_floats, row, dirty);
+            if (f->source_cols - marked < span_of(f)) {
+                memset(lead + (uint64_t)r * b->tiles, 0, b->tiles * sizeof *lead);
+                continue;
+            }
+            for (uint32_t t = 0; t < b->tiles; t++) {
+                const uint32_t q = min_u32(t * CONV_TILE_W, f->conv_cols - CONV_TILE_W);
+                const uint16_t *d = dirty + q / WORD;
+                const uint64_t bits =
+                    d[0] | (uint64_t)d[1] << 16 | (uint64_t)d[2] << 32 | (uint64_t)d[3] << 48;
+                const uint32_t below = r + 1 < rows ? lead[(r + 1) * b->tiles + t] : 0;
+                const uint32_t run = (bits >> q % WORD & mask) == 0 ? below + 1 : 0;
+                lead[r * b->tiles + t] = run;
+                most = max_u32(most, run);
+            }
+        }
+    }
+    if (b->known[thread] == 2 && most > 0) {
+        for (uint32_t v = 0; v < f->groups * TILE_V; v++) {
+            make_sums(f, thread, v / TILE_V, v % TILE_V);
+        }
+        b->known[thread] = 1;
+    }
+}

@@ -1,0 +1,72 @@
+/* Plan of a forward convolution, shared by conv_forward.c and conv_background.c. */
+#ifndef CPU_OPS_CONV_FORWARD_H
+#define CPU_OPS_CONV_FORWARD_H
+
+#include "conv.h"
+#include "conv_tile.h"
+#include "isa/tile.h"
+
+#define GROUP (TILE_V * LANES) /* output channels of one pass */
+
+/* Windows that hold nothing but the background of an image, one value per channel: their sums are
+ * all alike, and with one input channel so are the sums over the first kernel rows of a window
+ * that begins with background. Both are computed once. What is taken for the background decides
+ * the speed only, because the sums are made as any other. */
+typedef struct background {
+    bool used;
+    uint32_t states; /* sums that are kept: after 0, 1, ... kernel rows; or none and all */
+    uint32_t tiles;  /* in a row */
+    uint64_t key_floats, sums_floats, lead_count, dirty_count;
+    /* Workspace, per thread. */
+    uint32_t *known; /* 1: key and sums are set; 2: key only */
+    float *key;      /* [channels] as a pixel of the source has them */
+    float *sums;     /* [groups][states][GROUP] */
+    uint32_t *lead;  /* [images][rows][tiles]: rows of background from here on, under a tile */
+    uint16_t *dirty; /* of one row: bit per pixel that is not background */
+} background;
+
+typedef struct forward {
+    conv_geom g;
+    map_addr x, source;    /* the input, and what a unit reads (the same, or its padded copy) */
+    uint32_t images, rows; /* of a unit: whole images, or pooled rows of one image */
+    uint32_t bands;        /* units an image is cut into (1 if images are whole) */
+    uint32_t conv_rows, conv_cols, pixels;
+    uint32_t source_rows, source_cols;
+    uint32_t unit_rows; /* rows of the source that a unit reads of an image */
+    uint32_t groups, depth, chunk;
+    bool padded;
+    bool tiled; /* conv_tile.h serves; otherwise isa/tile.h */
+    background bg;
+    /* Workspace. */
+    float *packed;      /* [groups][depth][GROUP] */
+    term *terms;        /* [depth] */
+    int32_t *channel;   /* [C]: offset of a channel in the unit's source */
+    int32_t *pixel;     /* [pixels]: offset of a pixel's first tap in the unit's source */
+    float *sums, *copy; /* per thread */
+    uint64_t sums_floats, copy_floats, bytes;
+    const cpu_call *call;
+} forward;
+
+/* Fills in the plan of `f->bg`; with a workspace its pointers too. */
+void ISA(background_plan)(forward *f, uint32_t threads, carver *c);
+/* Before the units of a call. */
+void ISA(background_start)(const forward *f);
+/* Looks for background in the `rows` rows that a unit reads of its images; x: the first image. */
+void ISA(background_find)(const forward *f, uint32_t thread, const float *x, const float *source,
+                          uint32_t images, uint32_t rows);
+
+/* How many rows of background lie under tile t from row `row` of the unit's image on. */
+static inline uint32_t background_lead(const forward *f, uint32_t thread, uint32_t image,
+                                       uint32_t row, uint32_t t) {
+    const background *b = &f->bg;
+    return b->lead[thread * b->lead_count + ((uint64_t)image * f->unit_rows + row) * b->tiles + t];
+}
+
+/* Sums of a group in state s. */
+static inline const float *background_sums(const forward *f, uint32_t thread, uint32_t group,
+                                           uint32_t s) {
+    const background *b = &f->bg;
+    return b->sums + thread * b->sums_floats + ((uint64_t)group * b->states + s) * GROUP;
+}
+
+#endif
