@@ -4,11 +4,13 @@
  * rows of a large one. A unit keeps its sums [pixel][vectors][16 output channels] in the near
  * cache and runs chunk by chunk, so that the weights of a chunk are used by all its pixels while
  * they are close. Padding is made real: a padded unit is copied with its frame of zeros first
- * (terms of zeros change no bit). The pool compares finished values, after bias and snap.
+ * (terms of zeros change no bit). Tiles leave out what lies on the background of an image. The pool
+ * compares finished values, after bias and snap.
  */
 #include "conv_forward.h"
 
 #define UNIT_PIXELS 256u
+
 static uint32_t conv_rows_of(const conv_geom *g, uint32_t pooled_rows) {
     return (pooled_rows - 1) * g->pool_sh + g->pool_kh;
 }
