@@ -258,8 +258,8 @@ typedef struct stn_step_result {
 uint32_t stn_net_queue_depth(const stn_net *net);
 /* Waits; fills results of all queued steps in order, *n of them. `pred` (may be NULL) gets the
  * predictions, heads per image, of all of them in order. E_NONFINITE names step, operator, tensor;
- * the state is that of the last good step (if the optimizer itself overflowed, parameters before
- * the one named have taken that step: go on from a checkpoint). */
+ * the state is that of the last good step (if the optimizer itself overflowed, parameters have
+ * taken that step: go on from a checkpoint). */
 int32_t stn_net_collect(stn_net *net, stn_step_result *results, uint32_t *n, int32_t *pred,
                         stn_err *err);
 /* Optimizer bookkeeping that belongs to the state: powers of beta (Adam), for checkpoints. */

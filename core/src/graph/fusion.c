@@ -120,12 +120,5 @@ void stn__graph_fuse(stn_graph *g, const stn_backend *backend, stn_device *devic
             replace(g, &c, block);
         }
     }
-    uint32_t kept = 0;
-    for (uint32_t k = 0; k < g->n_nodes; k++) {
-        if (g->node[k].n_out > 0) {
-            g->node[kept++] = g->node[k];
-        }
-    }
-    g->n_nodes = kept;
-    stn__graph_relink(g);
+    stn__graph_drop_empty(g);
 }

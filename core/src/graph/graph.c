@@ -124,6 +124,7 @@ stn_val stn__graph_value(stn_graph *g, uint32_t kind, const stn_tensor *tensor, 
     value->tensor = *tensor;
     value->batched = batched;
     value->node = -1;
+    value->pack = STN_NO_VALUE;
     if (name[0] != '\0') {
         stn__graph_name(g, v, name);
     }
@@ -196,6 +197,17 @@ void stn__graph_relink(stn_graph *g) {
     }
 }
 
+void stn__graph_drop_empty(stn_graph *g) {
+    uint32_t kept = 0;
+    for (uint32_t k = 0; k < g->n_nodes; k++) {
+        if (g->node[k].n_out > 0) {
+            g->node[kept++] = g->node[k];
+        }
+    }
+    g->n_nodes = kept;
+    stn__graph_relink(g);
+}
+
 void stn__graph_free(stn_graph *g) {
     for (uint32_t i = 0; i < g->n_constants; i++) {
         stn__free(g->constant[i].data);
@@ -236,9 +248,21 @@ static void drop_aliases(stn_graph *g) {
     stn__graph_relink(g);
 }
 
+static int32_t pack(stn_graph *g, stn_err *err) {
+    uint64_t bytes = (uint64_t)g->n_nodes * sizeof(uint32_t);
+    uint32_t *scratch = stn__alloc(bytes);
+    if (scratch == NULL) {
+        return stn__nomem(err, "list of nodes", bytes);
+    }
+    stn__graph_pack(g, scratch);
+    stn__free(scratch);
+    return g->failed ? stn_fail(err, g->err.code, "%s", g->err.text) : STN_OK;
+}
+
 int32_t stn__graph_complete(stn_graph *g, const stn_net_spec *net, const stn_backend *backend,
                             stn_device *device, stn_err *err) {
-    if (backend != NULL && !net->no_fusion) {
+    bool fuse = backend != NULL && !net->no_fusion;
+    if (fuse) {
         stn__graph_fuse(g, backend, device);
     }
     if (g->eval) {
@@ -257,5 +281,5 @@ int32_t stn__graph_complete(stn_graph *g, const stn_net_spec *net, const stn_bac
     if (status == STN_OK) {
         drop_aliases(g);
     }
-    return status;
+    return status == STN_OK && fuse && !net->keep_values ? pack(g, err) : status;
 }

@@ -62,7 +62,8 @@ typedef struct stn__item {
     float limit;       /* class of its values: smaller ones are 0 (contract C2) */
     uint32_t group;    /* parameters: 0 base rate, 1 "loc" rate */
     stn_val value[2];  /* value in the training [0] and evaluation [1] graph, or STN_NO_VALUE */
-    stn_buf *buf;      /* filled by the net */
+    stn_buf *buf;      /* of its own, or NULL in a pack; both are filled by the net */
+    stn_ref ref;
 } stn__item;
 
 typedef struct stn__store {
@@ -86,6 +87,7 @@ enum {
     STN__STATE,      /* an item of the store */
     STN__CONST,      /* fixed numbers */
     STN__ACTIVATION, /* output of a node */
+    STN__PACK, /* memory of several state values or gradients; index: operand of the optimizer */
 };
 
 typedef struct stn__value {
@@ -97,8 +99,10 @@ typedef struct stn__value {
     bool marked;    /* observable by evaluation */
     bool needs;     /* depends on a parameter (autodiff) */
     stn_tensor tensor;
-    int32_t node;  /* producer, or -1 */
-    uint32_t slot; /* which of its outputs */
+    int32_t node;     /* producer, or -1 */
+    uint32_t slot;    /* which of its outputs */
+    stn_val pack;     /* that it lies in, or STN_NO_VALUE */
+    uint64_t pack_at; /* bytes from its beginning */
 } stn__value;
 
 typedef struct stn__node {
@@ -200,8 +204,13 @@ int32_t stn__graph_differentiate(stn_graph *g, stn_val *grads, stn_err *err);
 /* Appends running-statistics and optimizer nodes, adds the optimizer's state to the store. */
 int32_t stn__graph_update(stn_graph *g, const stn_net_spec *net, const stn_val *grads,
                           stn_err *err);
-/* Fuse (unless switched off), differentiate, update; drops STN__OP_GRAD_SCALE. backend may be NULL:
- * then nothing is fused. */
+/* One optimizer node for all parameters that are updated alike (pack.c). scratch: n_nodes entries.
+ */
+void stn__graph_pack(stn_graph *g, uint32_t *scratch);
+/* Removes nodes without outputs. */
+void stn__graph_drop_empty(stn_graph *g);
+/* Fuse, differentiate, update, pack; drops STN__OP_GRAD_SCALE. With no_fusion, or backend NULL,
+ * nothing is fused or packed; with keep_values nothing is packed. */
 int32_t stn__graph_complete(stn_graph *g, const stn_net_spec *net, const stn_backend *backend,
                             stn_device *device, stn_err *err);
 

@@ -76,19 +76,58 @@ static int32_t allocate(stn_net *net, uint64_t bytes, const char *what, stn_buf 
     return STN_OK;
 }
 
+/* Packs, zero between their members, and the places of gradients in them. */
+static int32_t allocate_packs(stn_net *net, stn_err *err) {
+    stn__plan *plan = &net->plan[0];
+    const stn_graph *g = &plan->graph;
+    uint64_t *const counter[] = {&net->memory.activations, &net->memory.params,
+                                 &net->memory.optimizer};
+    net->pack = stn__calloc(g->n_values, sizeof *net->pack);
+    if (net->pack == NULL) {
+        return stn__nomem(err, "list of packs", g->n_values * sizeof *net->pack);
+    }
+    for (uint32_t i = 0; i < g->n_values; i++) {
+        const stn__value *v = &g->value[i];
+        if (v->kind == STN__PACK) {
+            uint64_t bytes = stn_tensor_bytes(&v->tensor);
+            STN_TRY(allocate(net, bytes, v->name, &net->pack[i], err));
+            *counter[v->index < 2 ? v->index : 2] += bytes;
+            plan->ref[i] = (stn_ref){net->pack[i], 0};
+            STN_TRY(net->backend->fill(net->stream, plan->ref[i], 0, bytes, err));
+        }
+    }
+    for (uint32_t i = 0; i < g->n_values; i++) {
+        if (g->value[i].pack != STN_NO_VALUE) {
+            plan->ref[i] = (stn_ref){net->pack[g->value[i].pack], g->value[i].pack_at};
+        }
+    }
+    return STN_OK;
+}
+
+static int32_t allocate_item(stn_net *net, stn__item *item, stn_err *err) {
+    uint64_t bytes = stn_tensor_bytes(&item->tensor);
+    STN_TRY(allocate(net, bytes, item->name, &item->buf, err));
+    item->ref = (stn_ref){item->buf, 0};
+    if (item->role == STN__ROLE_OPTIMIZER) {
+        net->memory.optimizer += bytes;
+    } else {
+        net->memory.params += bytes;
+    }
+    return STN_OK;
+}
+
 static int32_t allocate_state(stn_net *net, stn_err *err) {
     for (uint32_t i = 0; i < net->store.n; i++) {
         stn__item *item = &net->store.item[i];
-        uint64_t bytes = stn_tensor_bytes(&item->tensor);
-        STN_TRY(allocate(net, bytes, item->name, &item->buf, err));
-        if (item->role == STN__ROLE_OPTIMIZER) {
-            net->memory.optimizer += bytes;
+        stn_val v = item->value[0];
+        if (v != STN_NO_VALUE && net->plan[0].graph.value[v].pack != STN_NO_VALUE) {
+            item->ref = net->plan[0].ref[v];
         } else {
-            net->memory.params += bytes;
+            STN_TRY(allocate_item(net, item, err));
         }
         for (uint32_t which = 0; which < 2; which++) {
             if (item->value[which] != STN_NO_VALUE) {
-                net->plan[which].ref[item->value[which]].buf = item->buf;
+                net->plan[which].ref[item->value[which]] = item->ref;
             }
         }
     }
@@ -162,6 +201,7 @@ static int32_t allocate_all(stn_net *net, stn_err *err) {
     const stn_graph *g = &net->plan[0].graph;
     uint64_t pixels = stn_tensor_bytes(&g->value[g->pixels].tensor);
     uint64_t labels = stn_tensor_bytes(&g->value[g->labels].tensor);
+    STN_TRY(allocate_packs(net, err));
     STN_TRY(allocate_state(net, err));
     STN_TRY(allocate(net, pixels, "input images", &net->pixels, err));
     STN_TRY(allocate(net, labels, "labels", &net->labels, err));
@@ -232,7 +272,8 @@ static int32_t list_values(stn_net *net, uint32_t which, stn_err *err) {
     }
     uint32_t n = 0;
     for (uint32_t i = 0; i < g->n_values; i++) {
-        if (g->value[i].kind != STN__ACTIVATION && net->plan[which].ref[i].buf != NULL) {
+        uint32_t kind = g->value[i].kind;
+        if (kind != STN__ACTIVATION && kind != STN__PACK && net->plan[which].ref[i].buf != NULL) {
             list[n++] = (stn__listed){(stn_val)i, UINT32_MAX};
         }
     }
@@ -330,6 +371,9 @@ static void free_buffers(stn_net *net) {
     for (uint32_t i = 0; i < net->store.n; i++) {
         release(net->store.item[i].buf);
     }
+    for (uint32_t i = 0; net->pack != NULL && i < net->plan[0].graph.n_values; i++) {
+        release(net->pack[i]);
+    }
     for (uint32_t which = 0; which < 2; which++) {
         for (uint32_t i = 0; net->constant[which] != NULL && i < net->plan[which].graph.n_constants;
              i++) {
@@ -366,6 +410,7 @@ void stn_net_close(stn_net *net) {
         stn__free(net->queue[i].labels);
     }
     stn__free(net->outcome.copy);
+    stn__free(net->pack);
     stn__free(net->order);
     stn__store_free(&net->store);
     stn__free(net);

@@ -52,6 +52,7 @@ struct stn_net {
     stn_buf *pixels, *labels, *workspace;
     stn_buf *arena[2][STN__MAX_BUFFERS]; /* both plans use [0] unless keep */
     stn_buf **constant[2];
+    stn_buf **pack; /* of the training graph, by value; NULL elsewhere */
     stn_net_memory memory;
 
     stn__queued queue[STN__QUEUE];

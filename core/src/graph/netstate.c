@@ -50,8 +50,7 @@ int32_t stn_net_state_read(stn_net *net, uint32_t index, float *data, stn_err *e
     if (item == NULL) {
         return STN_E_NOTFOUND;
     }
-    STN_TRY(net->backend->read(net->stream, data, (stn_ref){item->buf, 0},
-                               stn_tensor_bytes(&item->tensor), err));
+    STN_TRY(net->backend->read(net->stream, data, item->ref, stn_tensor_bytes(&item->tensor), err));
     return net->backend->sync(net->stream, err);
 }
 
@@ -69,8 +68,7 @@ int32_t stn_net_state_write(stn_net *net, uint32_t index, const float *data, stn
     for (uint64_t i = 0; i < n; i++) {
         copy[i] = stn_snap(data[i], item->limit);
     }
-    int32_t status =
-        net->backend->write(net->stream, (stn_ref){item->buf, 0}, copy, n * sizeof *copy, err);
+    int32_t status = net->backend->write(net->stream, item->ref, copy, n * sizeof *copy, err);
     if (status == STN_OK) {
         status = net->backend->sync(net->stream, err);
     }
@@ -121,8 +119,7 @@ int32_t stn__net_reset(stn_net *net, uint64_t seed, stn_err *err) {
                 data[e] = item->init == STN_INIT_ONE ? 1.0f : 0.0f;
             }
         }
-        status =
-            net->backend->write(net->stream, (stn_ref){item->buf, 0}, data, n * sizeof *data, err);
+        status = net->backend->write(net->stream, item->ref, data, n * sizeof *data, err);
         if (status == STN_OK) {
             status = net->backend->sync(net->stream, err);
         }

@@ -169,7 +169,8 @@ static void find_blocks(stn__plan *plan, const uint32_t *last) {
         bool reuse = overwrites(plan, k, last);
         for (uint32_t o = 0; o < node->n_out; o++) {
             stn_val v = node->out[o];
-            if (g->value[v].kind != STN__ACTIVATION || v == g->stats || v == g->pred) {
+            if (g->value[v].kind != STN__ACTIVATION || v == g->stats || v == g->pred ||
+                g->value[v].pack != STN_NO_VALUE) {
                 continue;
             }
             if (o == 0 && reuse) {

@@ -2,7 +2,7 @@
  *
  * Made once when a net opens; running it only enqueues. Values that are outputs of nodes live in
  * the arena, a few buffers in which tensors with disjoint lifetimes share memory; everything else
- * (state, pixels, labels, constants, loss statistics and predictions) is bound by the net.
+ * (state, pixels, labels, constants, packs, loss statistics and predictions) is bound by the net.
  */
 #ifndef STN_GRAPH_PLAN_H
 #define STN_GRAPH_PLAN_H

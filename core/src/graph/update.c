@@ -1,4 +1,4 @@
-/* The end of a training step: running statistics, then one optimizer node per parameter.
+/* The end of a training step: running statistics, then an optimizer node for each parameter.
  *
  * They stand last because they change state: a non-finite value anywhere before makes them do
  * nothing (contract C6), so the state stays that of the last good step.
@@ -48,7 +48,7 @@ static stn_val optimizer_state(stn_graph *g, const char *kind, uint32_t param, f
 
 static void optimize(stn_graph *g, const stn_net_spec *net, uint32_t param, stn_val grad) {
     bool adam = net->optimizer != STN_OPT_SGD, decoupled = net->optimizer == STN_OPT_ADAMW;
-    uint32_t group = g->store->item[param].group;
+    uint32_t group = net->loc_rate == 1.0 ? 0 : g->store->item[param].group; /* lr*1 is lr */
     stn_op_params p;
     memset(&p, 0, sizeof p);
     p.opt.struct_size = sizeof p.opt;
