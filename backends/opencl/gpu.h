@@ -18,9 +18,12 @@ bool gpu_conv_grad_x(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg 
 bool gpu_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view x, ocl_arg gw,
                      uint32_t shards);
 /* Linear layers; x has C*H*W features of NCHW, o outputs. */
-bool gpu_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o);
-bool gpu_linear_grad_x(stn_kernel *k, ocl_arg gy, ocl_arg w, ocl_view gx, uint32_t o);
-bool gpu_linear_grad_w(stn_kernel *k, ocl_arg gy, ocl_view x, ocl_arg gw, uint32_t o,
+bool gpu_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o, bool act,
+                float slope);
+/* f->act: an activation stands behind the layer. */
+bool gpu_linear_grad_x(stn_kernel *k, const vec_flow *f, ocl_arg w, ocl_view gx);
+/* gb may be A_NONE. */
+bool gpu_linear_grad_w(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg gw, ocl_arg gb,
                        uint32_t shards);
 
 /* p: the pool, if f->index is not NULL; m: shape and layout of the map between convolution and

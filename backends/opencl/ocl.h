@@ -306,6 +306,7 @@ static inline uint64_t ocl_row(const ocl_view *v) { /* stored elements of one im
 typedef bool (*ocl_op_fn)(stn_kernel *k);
 bool ocl_op_conv(stn_kernel *k);
 bool ocl_op_linear(stn_kernel *k);
+bool ocl_op_linear_block(stn_kernel *k);
 bool ocl_op_bias_grad(stn_kernel *k);
 bool ocl_op_pool(stn_kernel *k);
 bool ocl_op_elementwise(stn_kernel *k);

@@ -53,10 +53,14 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *flow, ocl_
 /* Input gradient from lists of non-zero terms: to NC16 with stride 1, to NCHW with any stride. */
 bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *flow, ocl_arg w, ocl_view gx);
 
-/* Linear layers; o outputs. */
-bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o);
+/* Linear layers; o outputs. act: an activation stands behind it. */
+bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o, bool act,
+                float slope);
 bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx);
 bool vec_linear_grad_w(stn_kernel *k, ocl_view gy, ocl_view x, ocl_arg gw, uint32_t shards);
+/* All gradients, behind an activation if f->act. */
+bool vec_linear_grad(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg w, ocl_arg gw,
+                     ocl_arg gb, ocl_view gx, uint32_t shards);
 
 /* Pools of NC16 maps; x or gx is the large map, act: an activation stands behind the pool. */
 bool vec_maxpool(stn_kernel *k, ocl_view x, ocl_view y, ocl_view index, const stn_pool_params *p,

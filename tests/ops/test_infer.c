@@ -146,6 +146,8 @@ CHANGE(block_pool, c->params.block.pool.kh = 2; c->params.block.pool.kw = 0)
 CHANGE(block_pool_stride, c->params.block.pool.kh = c->params.block.pool.kw = 2;
        c->params.block.pool.stride_h = 0)
 CHANGE(block_act, c->params.block.act = 2)
+CHANGE(linear_block_act, c->params.linear_block.act = 2)
+CHANGE(linear_block_weight, c->in[3].dim[1]++)
 CHANGE(block_index, c->in[2].dtype = STN_F32)
 
 static const change changes[] = {
@@ -235,6 +237,9 @@ static const change changes[] = {
     {STN_OP_CONV_BLOCK, block_act, "act"},
     {STN_OP_CONV_BLOCK_GRAD_X, block_index, "index"},
     {STN_OP_CONV_BLOCK_GRAD_W, block_index, "index"},
+    {STN_OP_LINEAR_BLOCK, linear_block_act, "act"},
+    {STN_OP_LINEAR_BLOCK_GRAD, linear_block_act, "act"},
+    {STN_OP_LINEAR_BLOCK_GRAD, linear_block_weight, "the weight"},
 };
 
 /* A good case of the operator with as many inputs as it can have. */

@@ -62,10 +62,10 @@ Test(props, flush_to_zero_changes_nothing, .init = open_ref, .fini = close_ref) 
 
 /* Limit of the class of an output, 0 where nothing is snapped. */
 static float limit_of(const optest_case *c, uint32_t out) {
-    static const uint32_t plain[] = {STN_OP_CONV,    STN_OP_LINEAR,    STN_OP_AVGPOOL,
-                                     STN_OP_DROPOUT, STN_OP_BN,        STN_OP_BN_UPDATE,
-                                     STN_OP_BN_EVAL, STN_OP_GRID,      STN_OP_COMPOSE,
-                                     STN_OP_UNPACK,  STN_OP_CONV_BLOCK};
+    static const uint32_t plain[] = {STN_OP_CONV,    STN_OP_LINEAR,     STN_OP_AVGPOOL,
+                                     STN_OP_DROPOUT, STN_OP_BN,         STN_OP_BN_UPDATE,
+                                     STN_OP_BN_EVAL, STN_OP_GRID,       STN_OP_COMPOSE,
+                                     STN_OP_UNPACK,  STN_OP_CONV_BLOCK, STN_OP_LINEAR_BLOCK};
     for (uint32_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         if (c->op == plain[i]) {
             return 0x1p-30f;
@@ -80,6 +80,8 @@ static float limit_of(const optest_case *c, uint32_t out) {
     case STN_OP_SAMPLE:
     case STN_OP_WARP:
         return c->params.warp.filter == STN_FILTER_NEAREST ? 0.0f : 0x1p-30f;
+    case STN_OP_XENT_BOTH:
+        return out == 2 ? 0x1p-50f : 0.0f;
     case STN_OP_SUM:
     case STN_OP_SCALE:
         return c->params.scale.gradient ? 0x1p-50f : 0x1p-30f;

@@ -51,6 +51,37 @@ static void linear(const struct linear_shape *s) {
     case_add(&gw, name, 2, 0);
 }
 
+static void linear_block(const struct linear_shape *s, uint32_t number) {
+    char name[96];
+    uint32_t act = number % 3 != 2;
+    float slope = number % 2 == 0 ? 0.0f : 0.1f;
+    (void)snprintf(name, sizeof name, "n%u_c%u_%ux%u_o%u_S%u_act%u_slope%g_count%u", s->n, s->c,
+                   s->h, s->w, s->o, s->shards, act, (double)slope, s->count);
+    stn_tensor x = case_tensor(s->n, s->c, s->h, s->w), y = case_matrix(s->n, s->o);
+    stn_tensor w = case_matrix(s->o, s->c * s->h * s->w), b = case_vector(s->o);
+    optest_case f = case_new(STN_OP_LINEAR_BLOCK, sizeof(stn_linear_block_params), s->count);
+    f.params.linear_block =
+        (stn_linear_block_params){sizeof f.params.linear_block, act, slope, s->shards};
+    f.tiny = s->tiny;
+    optest_case g = f;
+    g.op = STN_OP_LINEAR_BLOCK_GRAD;
+    case_in(&f, x, OPTEST_X, true);
+    case_in(&f, w, OPTEST_X, false);
+    if (s->o != 17) { /* one shape without bias */
+        case_in(&f, b, OPTEST_X, false);
+    }
+    case_out(&f, y, true);
+    case_add(&f, name, 1, 0);
+    case_in(&g, y, OPTEST_G, true);
+    case_in(&g, y, OPTEST_X, true);
+    case_in(&g, x, OPTEST_X, true);
+    case_in(&g, w, OPTEST_X, false);
+    case_out(&g, w, false);
+    case_out(&g, b, false);
+    case_out(&g, x, true);
+    case_add(&g, name, 4, 4);
+}
+
 static const struct pool_shape {
     uint32_t n, c, h, w, kh, kw, sh, sw, count;
     bool tiny;
@@ -216,6 +247,7 @@ void cases_dense(void) {
     static const float slopes[] = {0.0f, 0.01f, 0.3f};
     for (uint32_t i = 0; i < sizeof linears / sizeof linears[0]; i++) {
         linear(&linears[i]);
+        linear_block(&linears[i], i);
     }
     for (uint32_t i = 0; i < sizeof pools / sizeof pools[0]; i++) {
         pool_pair(&pools[i], true);

@@ -27,6 +27,10 @@ static void loss(const struct loss_shape *s) {
     case_out(&f, case_matrix(s->n, 2 * s->heads), true);
     case_out(&f, label, true);
     case_add(&f, name, 0, 0);
+    optest_case both = f;
+    both.op = STN_OP_XENT_BOTH;
+    case_out(&both, z, true);
+    case_add(&both, name, 0, 0);
     case_in(&g, z, OPTEST_X, true);
     case_in(&g, label, OPTEST_LABEL, true);
     case_out(&g, z, true);

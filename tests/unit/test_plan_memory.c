@@ -173,7 +173,7 @@ Test(plan_memory, sharing_saves_memory_and_the_report_adds_up) {
 Test(plan_memory, writing_past_a_tensor_is_found) {
     stn_ctx *ctx = NULL;
     stn_dev *dev = tiny_cpu(&ctx, "ref", "1");
-    stn_net *net = open_net(dev, true, false);
+    stn_net *net = open_net(dev, true, true);
     stn_err err = {0};
     cr_assert_eq(stn__net_canaries(net, &err), STN_OK, "%s", err.text);
     stn_val v = stn__graph_find(&net->plan[0].graph, "loc.fc1");

@@ -69,6 +69,8 @@ static const stn_conv_block_params block = {sizeof block,
                                             {sizeof(stn_conv_params), 1, 1, 0, 0, SHARDS},
                                             {sizeof(stn_pool_params), 2, 2, 2, 2, 0.25f}};
 
+static const stn_linear_block_params linear_block = {sizeof linear_block, 1, 0, SHARDS};
+
 static const struct {
     uint32_t op;
     const void *params;
@@ -106,6 +108,7 @@ static const struct {
     {STN_OP_COMPOSE_GRAD, &none, 3, 2, {THETA, THETA, THETA}, {THETA, THETA}},
     {STN_OP_XENT, &loss, 2, 2, {LOGITS, LABEL}, {LOSS, LABEL}},
     {STN_OP_XENT_GRAD, &loss, 2, 1, {LOGITS, LABEL}, {LOGITS}},
+    {STN_OP_XENT_BOTH, &loss, 2, 3, {LOGITS, LABEL}, {LOSS, LABEL, LOGITS}},
     {STN_OP_SUM, &scale, 2, 1, {IMAGE, IMAGE}, {IMAGE}},
     {STN_OP_SCALE, &scale, 1, 1, {IMAGE}, {IMAGE}},
     {STN_OP_COPY, &none, 1, 1, {IMAGE}, {IMAGE}},
@@ -115,6 +118,13 @@ static const struct {
     {STN_OP_CONV_BLOCK, &block, 3, 2, {IMAGE, FILTER, FIVES}, {POOLED, INDEX}},
     {STN_OP_CONV_BLOCK_GRAD_X, &block, 4, 1, {POOLED, POOLED, INDEX, FILTER}, {IMAGE}},
     {STN_OP_CONV_BLOCK_GRAD_W, &block, 4, 2, {POOLED, POOLED, INDEX, IMAGE}, {FILTER, FIVES}},
+    {STN_OP_LINEAR_BLOCK, &linear_block, 3, 1, {FLAT, DENSE, TENS}, {LOGITS}},
+    {STN_OP_LINEAR_BLOCK_GRAD,
+     &linear_block,
+     4,
+     3,
+     {LOGITS, LOGITS, FLAT, DENSE},
+     {DENSE, TENS, FLAT}},
 };
 #define N_SAMPLES (sizeof samples / sizeof samples[0])
 

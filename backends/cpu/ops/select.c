@@ -23,6 +23,9 @@ bool SELECT_NAME1(CPU_ISA)(const stn_kernel *kernel, uint32_t threads, cpu_impl 
     case STN_OP_LINEAR_GRAD_X:
     case STN_OP_LINEAR_GRAD_W:
         return ISA(linear)(kernel, threads, impl);
+    case STN_OP_LINEAR_BLOCK:
+    case STN_OP_LINEAR_BLOCK_GRAD:
+        return ISA(linear_block)(kernel, threads, impl);
     case STN_OP_BIAS_GRAD:
         return ISA(bias_grad)(kernel, threads, impl);
     case STN_OP_ACT:

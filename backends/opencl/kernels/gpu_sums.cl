@@ -104,10 +104,11 @@ gpu_shard_sum(RD(part), WR(out), uint C, uint rows, uint B, uint S, float limit,
 
 /* Second pass of a weight gradient, one item for each value: the parts of a shard in order, then
  * the tree over S shards. Items past n finish the bias gradient of C channels from the PLANE16 sums
- * planes[image][C] (C = 0: there is none). */
-__kernel void gpu_finish(RD(part), WR(gw), RD(planes), WR(gb), uint n, uint parts, uint S, uint C,
-                         uint rows, uint B, FLAGS) {
-    GO(part), GO(gw), GO(planes), GO(gb);
+ * planes[image][C] (C = 0: there is none); act: they are gradients of a map of one pixel and pass
+ * backwards through an activation with the output `flow`. */
+__kernel void gpu_finish(RD(part), WR(gw), RD(planes), RD(flow), WR(gb), uint n, uint parts, uint S,
+                         uint C, uint act, float slope, uint rows, uint B, FLAGS) {
+    GO(part), GO(gw), GO(planes), GO(flow), GO(gb);
     uint e = (uint)get_global_id(0);
     if (e >= n + C) {
         return;
@@ -121,7 +122,8 @@ __kernel void gpu_finish(RD(part), WR(gw), RD(planes), WR(gb), uint n, uint part
             }
         } else {
             for (uint i = s * B; i < s * B + B && i < rows; i++) {
-                v = ADD(planes[i * C + e - n], v);
+                uint at = i * C + e - n;
+                v = ADD(act != 0u ? act_bwd(planes[at], flow[at], slope) : planes[at], v);
             }
         }
         tree_push(stack, s, &v, one);

@@ -4,8 +4,14 @@
  * memory, which holds two: while one is multiplied the next is fetched into registers and then put
  * into the other half, so that one barrier per slice suffices. A slice never crosses the end of a
  * chunk; terms past it are +0 on both sides, which changes no bit (contract C4, zero terms).
- * Build options: TM, TN, RM with (TM/RM)*(TN/4) = ITEMS.
+ * Build options: TM, TN, RM with (TM/RM)*(TN/4) = ITEMS; FLOW = 1: the gradient that comes in
+ * passes backwards through an activation with the output `flow` on its way to local memory.
  */
+#if FLOW
+#define GRAD(g, e) act_bwd(g[e], flow[e], slope)
+#else
+#define GRAD(g, e) g[e]
+#endif
 #define ITEMS 128u
 #define TK 16u
 #define NX (TN / 4u)
@@ -108,11 +114,11 @@ static inline term_t term_of(__global const int *table, uint k) {
  * they are the 4 elements of every 2x2 window of the pooled map, whose width is then OW, so that an
  * item's four columns are one window and the pool happens in registers. xs: elements of an image of
  * x. */
-__kernel GROUP void conv_tile(RD(x), RD(w), RD(b), WR(y), WR8(index), RDI(table), uint M, uint K,
+__kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), RDI(table), uint M, uint K,
                               uint L, uint wm, uint xs, uint H, uint W, uint OP, uint OW, uint sh,
                               uint sw, uint ph, uint pw, uint has_b, uint pool, uint act,
                               float slope, float limit, uint columns, FLAGS) {
-    GO(x), GO(w), GO(b), GO(y), GO(index), GO(table);
+    GO(x), GO(flow), GO(w), GO(b), GO(y), GO(index), GO(table);
     TILE
     uint h0 = NOWHERE, w0 = 0u, base = 0u;
     if (j0 + t % TN < columns) {
@@ -131,7 +137,7 @@ __kernel GROUP void conv_tile(RD(x), RD(w), RD(b), WR(y), WR8(index), RDI(table)
         if (k < (end)) {                                                                           \
             term_t e = term_of(table, k);                                                          \
             if (h0 + e.kh < H && w0 + e.kw < W) {                                                  \
-                rb[i] = x[base + e.at];                                                            \
+                rb[i] = GRAD(x, base + e.at);                                                      \
             }                                                                                      \
         }                                                                                          \
     }                                                                                              \
@@ -195,10 +201,11 @@ __kernel GROUP void conv_tile(RD(x), RD(w), RD(b), WR(y), WR8(index), RDI(table)
 /* Weight gradient: part[z][m][j] = sum over the images of part z and their output pixels of
  * gy[n][m][p] * x[n][at(j) + pixel]. A shard has B images, a chunk G, a part G (parts > 1 to a
  * shard) or B. */
-__kernel GROUP void conv_grad_w_tile(RD(gy), RD(x), WR(part), RDI(table), uint M, uint N, uint xs,
+__kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD(x), WR(part), RDI(table), uint M, uint N, uint xs,
                                      uint H, uint W, uint OP, uint OW, uint sh, uint sw, uint ph,
-                                     uint pw, uint rows, uint B, uint G, uint parts, float one) {
-    GO(gy), GO(x), GO(part), GO(table);
+                                     uint pw, uint rows, uint B, uint G, uint parts, float slope,
+                                     float one) {
+    GO(gy), GO(flow), GO(x), GO(part), GO(table);
     TILE __local uint4 column[TN];
     uint z = (uint)get_group_id(2), from = z / parts * B, to = from + B;
     from = parts > 1u ? from + z % parts * G : from;
@@ -222,7 +229,7 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(x), WR(part), RDI(table), uint M
         }                                                                                          \
         UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
             uint m = m0 + t / TK + i * (ITEMS / TK);                                               \
-            ra[i] = k < (end) && m < M ? gy[(n * M + m) * OP + p] : 0.0f;                          \
+            ra[i] = k < (end) && m < M ? GRAD(gy, (n * M + m) * OP + p) : 0.0f;                    \
         }                                                                                          \
     }
 #define PUT(half)                                                                                  \

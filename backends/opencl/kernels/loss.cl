@@ -1,7 +1,19 @@
 /* Softmax cross-entropy, one item per (image, head). */
 
-__kernel void xent(RD(z), RDI(label), WR(stats), WRI(pred), uint K, uint total, FLAGS) {
-    GO(z), GO(label), GO(stats), GO(pred);
+/* Gradient of one row of K logits with maximum m and sum of exponentials `sum`. */
+#define GRADIENT                                                                                   \
+    float R = stn_recip(sum);                                                                      \
+    for (uint k = 0u; k < K; k++) {                                                                \
+        float y = (int)k == label[e] ? -one : -0.0f;                                               \
+        float r = stn_snap_g(fma(stn_exp(SUB(z[k], m)), R, y) * inv_n);                            \
+        CHECK(r);                                                                                  \
+        gz[k] = r;                                                                                 \
+    }
+
+/* grad: gz is wanted too. */
+__kernel void xent(RD(z), RDI(label), WR(stats), WRI(pred), WR(gz), uint K, uint grad, float inv_n,
+                   uint total, FLAGS) {
+    GO(z), GO(label), GO(stats), GO(pred), GO(gz);
     uint e = (uint)get_global_id(0);
     if (e >= total) {
         return;
@@ -24,6 +36,10 @@ __kernel void xent(RD(z), RDI(label), WR(stats), WRI(pred), uint K, uint total, 
     stats[2u * e] = d;
     stats[2u * e + 1u] = sum;
     pred[e] = best;
+    if (grad != 0u) {
+        gz = gz + e * K;
+        GRADIENT
+    }
 }
 
 __kernel void xent_grad(RD(z), RDI(label), WR(gz), uint K, float inv_n, uint total, FLAGS) {
@@ -41,11 +57,5 @@ __kernel void xent_grad(RD(z), RDI(label), WR(gz), uint K, float inv_n, uint tot
     for (uint k = 0u; k < K; k++) {
         sum = ADD(stn_exp(SUB(z[k], m)), sum);
     }
-    float R = stn_recip(sum);
-    for (uint k = 0u; k < K; k++) {
-        float y = (int)k == label[e] ? -one : -0.0f;
-        float r = stn_snap_g(fma(stn_exp(SUB(z[k], m)), R, y) * inv_n);
-        CHECK(r);
-        gz[k] = r;
-    }
+    GRADIENT
 }

@@ -8,11 +8,18 @@ static inline uint input_of(uint xl, uint C, uint P, uint v, uint lane) {
     return xl == 0u ? v * 16u + lane : c < C ? c * P + v % P : C * P;
 }
 
-/* w[O][K] to [vector][O][16], one item per (vector, o). */
-__kernel void pack_inputs(RD(w), WR(out), uint xl, uint C, uint P, uint O, uint total) {
-    GO(w), GO(out);
+/* w[O][K] to [vector][O][16], one item per (vector, o), `packs` in all. Items after them undo the
+ * activation of a gradient of `total` values (0: there is none). */
+__kernel void pack_inputs(RD(w), WR(out), RD(gy), RD(y), WR(gz), uint xl, uint C, uint P, uint O,
+                          uint packs, float slope, uint total, FLAGS) {
+    GO(w), GO(out), GO(gy), GO(y), GO(gz);
     uint e = (uint)get_global_id(0), v = e / O;
-    if (e >= total) {
+    if (e >= packs) {
+        if (e - packs < total) {
+            float r = act_bwd(gy[e - packs], y[e - packs], slope);
+            CHECK(r);
+            gz[e - packs] = r;
+        }
         return;
     }
     w = w + e % O * C * P;
@@ -29,7 +36,7 @@ __kernel void pack_inputs(RD(w), WR(out), uint xl, uint C, uint P, uint O, uint 
 
 /* wp is [group of 16 outputs][K][16]. */
 __kernel void vlinear(RD(x), RD(wp), RD(b), WR(y), uint xl, uint C, uint P, uint O, uint row,
-                      uint has_b, uint rows, FLAGS) {
+                      uint has_b, uint act, float slope, uint rows, FLAGS) {
     GO(x), GO(wp), GO(b), GO(y);
     uint og = (uint)get_global_id(0), n0 = (uint)get_global_id(1) * 8u, K = C * P;
     if (n0 >= rows) {
@@ -61,6 +68,8 @@ __kernel void vlinear(RD(x), RD(wp), RD(b), WR(y), uint xl, uint C, uint P, uint
         for (uint l = 0u; l < 16u && og * 16u + l < O; l++) {                                      \
             uint o = og * 16u + l;                                                                 \
             float r = stn_snap_x(has_b != 0u ? ADD(b[o], each[l]) : each[l]);                      \
+            CHECK(r);                                                                              \
+            r = act != 0u ? act_fwd(r, slope) : r;                                                 \
             CHECK(r);                                                                              \
             y[(n0 + i##u) * O + o] = r;                                                            \
         }                                                                                          \
@@ -109,11 +118,28 @@ __kernel void vlinear_grad_x(RD(gy), RD(wp), WR(gx), uint xl, uint O, uint row, 
     R8(PUT_X)
 }
 
-/* One item per (vector, eight outputs): CHAIN over the images of each shard, then the tree. */
-__kernel void vlinear_grad_w(RD(gy), RD(x), WR(gw), uint xl, uint C, uint P, uint O, uint row,
-                             uint rows, uint B, uint S, FLAGS) {
-    GO(gy), GO(x), GO(gw);
+/* One item per (vector, eight outputs): CHAIN over the images of each shard, then the tree. Items
+ * of a vector past the last one sum the gradients of the biases. */
+__kernel void vlinear_grad_w(RD(gy), RD(x), WR(gw), WR(gb), uint xl, uint C, uint P, uint O,
+                             uint row, uint rows, uint B, uint S, FLAGS) {
+    GO(gy), GO(x), GO(gw), GO(gb);
     uint v = (uint)get_global_id(0), o0 = (uint)get_global_id(1) * 8u, K = C * P;
+    if (v * 16u >= row) {
+        for (uint o = o0; o < min(o0 + 8u, O); o++) {
+            float levels[MAX_TREE], sum = 0.0f;
+            for (uint s = 0u; s < S; s++) {
+                sum = 0.0f;
+                for (uint n = s * B; n < min(s * B + B, rows); n++) {
+                    sum = ADD(gy[n * O + o], sum);
+                }
+                tree_push(levels, s, &sum, one);
+            }
+            sum = stn_snap_g(sum);
+            CHECK(sum);
+            gb[o] = sum;
+        }
+        return;
+    }
     float16 ones = (float16)(one), stack[MAX_TREE * 8];
     float each[16];
 #define OUT(i) uint to##i = min(o0 + i##u, O - 1u);

@@ -36,8 +36,9 @@ static tile choose(const stn_device *device, uint64_t m, uint64_t n, uint64_t pr
     return tiles_of(t, m, n) * products < units ? small : t;
 }
 
-static void name_tile(tile t, char text[64]) {
-    (void)snprintf(text, 64, "-DTM=%u -DTN=%u -DRM=%u", t.tm, t.tn, t.rm);
+static void name_tile(tile t, bool flow, char text[64]) {
+    (void)snprintf(text, 64, "-DTM=%u -DTN=%u -DRM=%u%s", t.tm, t.tn, t.rm,
+                   flow ? " -DFLOW=1" : "");
 }
 
 /* --- tables ----------------------------------------------------------------------------------- */
@@ -83,7 +84,7 @@ typedef struct job {
     uint32_t h, w;                 /* input map */
     uint32_t oh, ow;               /* output map, before the pool */
     uint32_t sh, sw, ph, pw;
-    ocl_arg x, w_ref, b, y, index;
+    ocl_arg x, flow, w_ref, b, y, index; /* flow: output of the activation before x, or A_NONE */
     uint32_t n;
     bool pool, act;
     float slope, limit;
@@ -104,16 +105,17 @@ static void emit(stn_kernel *k, const job *j) {
     uint32_t columns = columns_of(j), width = j->pool ? j->ow / 2u : j->ow;
     uint32_t length = j->s.channels * j->s.kh * j->s.kw;
     tile t = choose(k->device, j->m, (uint64_t)columns * j->n, 1);
-    name_tile(t, options);
+    name_tile(t, j->flow.kind != OCL_ARG_NONE, options);
     /* Groups along the columns of all images that are there. */
     ocl_range range = {{divide_up(columns, 4), divide_up(j->m, t.tm) * (t.tm / t.rm), 1},
                        1u | OCL_EXACT,
                        {t.tn / 4u, t.tm / t.rm, 1}};
-    OCL_EMIT(k, "gpu_tile.cl", options, "conv_tile", &range, j->x, j->w_ref, j->b, j->y, j->index,
-             A_TABLE(table_of(k, &j->s)), A_U(j->m), A_U(length), A_U(j->chunk), A_U(j->weight_row),
-             A_U(j->s.channels * j->s.plane), A_U(j->h), A_U(j->w), A_U(columns), A_U(width),
-             A_U(j->sh), A_U(j->sw), A_U(j->ph), A_U(j->pw), A_U(j->b.kind != OCL_ARG_NONE),
-             A_U(j->pool), A_U(j->act), A_F(j->slope), A_F(j->limit), A_ROWS(columns), A_FLAGS);
+    OCL_EMIT(k, "gpu_tile.cl", options, "conv_tile", &range, j->x, j->flow, j->w_ref, j->b, j->y,
+             j->index, A_TABLE(table_of(k, &j->s)), A_U(j->m), A_U(length), A_U(j->chunk),
+             A_U(j->weight_row), A_U(j->s.channels * j->s.plane), A_U(j->h), A_U(j->w),
+             A_U(columns), A_U(width), A_U(j->sh), A_U(j->sw), A_U(j->ph), A_U(j->pw),
+             A_U(j->b.kind != OCL_ARG_NONE), A_U(j->pool), A_U(j->act), A_F(j->slope),
+             A_F(j->limit), A_ROWS(columns), A_FLAGS);
 }
 
 static bool product(stn_kernel *k, const job *j) {
@@ -144,6 +146,7 @@ bool gpu_conv(stn_kernel *k, const ocl_geometry *g, ocl_view x, ocl_arg w, ocl_a
              .ph = g->ph,
              .pw = g->pw,
              .x = x.ref,
+             .flow = A_NONE,
              .w_ref = w,
              .b = b,
              .y = y.ref,
@@ -172,6 +175,7 @@ static job grad_x_job(const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_view gx
              .ph = g->kh - 1u - g->ph, /* wraps where the padding exceeds the window */
              .pw = g->kw - 1u - g->pw,
              .x = gy.ref,
+             .flow = A_NONE,
              .w_ref = w,
              .b = A_NONE,
              .y = gx.ref,
@@ -202,27 +206,33 @@ static job pixel_job(uint32_t n, uint32_t in, uint32_t out) {
                  .ow = 1,
                  .sh = 1,
                  .sw = 1,
+                 .flow = A_NONE,
                  .b = A_NONE,
                  .index = A_NONE,
                  .n = n,
                  .limit = STN_LIM_X};
 }
 
-bool gpu_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o) {
+bool gpu_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o, bool act,
+                float slope) {
     job j = pixel_job(x.n, x.c * x.h * x.w, o);
     j.x = x.ref;
     j.w_ref = w;
     j.b = b;
     j.y = y;
+    j.act = act;
+    j.slope = slope;
     return x.layout == STN_NCHW && product(k, &j);
 }
 
-bool gpu_linear_grad_x(stn_kernel *k, ocl_arg gy, ocl_arg w, ocl_view gx, uint32_t o) {
+bool gpu_linear_grad_x(stn_kernel *k, const vec_flow *f, ocl_arg w, ocl_view gx) {
     uint32_t features = gx.c * gx.h * gx.w;
-    job j = pixel_job(gx.n, o, features);
+    job j = pixel_job(gx.n, f->gy.c, features);
     j.s.weight_step = features;
     j.weight_row = 1;
-    j.x = gy;
+    j.x = f->gy.ref;
+    j.flow = f->act ? f->y.ref : A_NONE;
+    j.slope = f->slope;
     j.w_ref = w;
     j.y = gx.ref;
     j.limit = STN_LIM_G;
@@ -253,28 +263,31 @@ static bool split_of(const stn_kernel *k, const ocl_geometry *g, uint32_t n, uin
     return parts * shards * values < (UINT64_C(1) << 31) && parts * shards <= MAX_PARTS;
 }
 
-/* planes: PLANE16 sums [N][O] for the bias gradient gb, or both A_NONE. */
+/* planes: PLANE16 sums [N][O] for the bias gradient gb, or both A_NONE. flow: output of an
+ * activation that gy and planes have to pass first, or A_NONE. */
 static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, ocl_arg gy, ocl_arg x,
-                    ocl_arg gw, ocl_arg gb, ocl_arg planes) {
+                    ocl_arg gw, ocl_arg gb, ocl_arg planes, ocl_arg flow, float slope) {
+    bool act = flow.kind != OCL_ARG_NONE;
     char options[64];
     uint32_t columns = g->c * g->kh * g->kw, values = g->o * columns, rows = s->parts * s->shards;
     uint32_t biases = gb.kind == OCL_ARG_NONE ? 0 : g->o;
     terms window = {g->c, g->kh, g->kw, g->h * g->w, g->w, false, 0};
     tile t = choose(k->device, g->o, columns, rows);
-    name_tile(t, options);
+    name_tile(t, act, options);
     uint64_t part = ocl_ws(k, (uint64_t)rows * values * 4u);
     ocl_range all = ocl_items((uint64_t)values + biases, false);
     ocl_range range = {
         {divide_up(columns, t.tn) * (t.tn / 4u), divide_up(g->o, t.tm) * (t.tm / t.rm), rows},
         OCL_EXACT,
         {t.tn / 4u, t.tm / t.rm, 1}};
-    OCL_EMIT(k, "gpu_tile.cl", options, "conv_grad_w_tile", &range, gy, x, A_WS(part),
+    OCL_EMIT(k, "gpu_tile.cl", options, "conv_grad_w_tile", &range, gy, flow, x, A_WS(part),
              A_TABLE(table_of(k, &window)), A_U(g->o), A_U(columns), A_U(g->c * g->h * g->w),
              A_U(g->h), A_U(g->w), A_U(g->oh * g->ow), A_U(g->ow), A_U(g->sh), A_U(g->sw),
              A_U(g->ph), A_U(g->pw), A_ROWS(1), A_U(s->length), A_U(s->images), A_U(s->parts),
-             A_F(1.0f));
-    OCL_EMIT(k, "gpu_sums.cl", "", "gpu_finish", &all, A_WS(part), gw, planes, gb, A_U(values),
-             A_U(s->parts), A_U(s->shards), A_U(biases), A_ROWS(1), A_U(s->length), A_FLAGS);
+             A_F(slope), A_F(1.0f));
+    OCL_EMIT(k, "gpu_sums.cl", "", "gpu_finish", &all, A_WS(part), gw, planes, flow, gb,
+             A_U(values), A_U(s->parts), A_U(s->shards), A_U(biases), A_U(act), A_F(slope),
+             A_ROWS(1), A_U(s->length), A_FLAGS);
 }
 
 bool gpu_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view x, ocl_arg gw,
@@ -284,12 +297,13 @@ bool gpu_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view
         !split_of(k, g, x.n, shards, stn_wgrad_chunk(g->oh, g->ow), &s)) {
         return false;
     }
-    weights(k, g, &s, gy.ref, x.ref, gw, A_NONE, A_NONE);
+    weights(k, g, &s, gy.ref, x.ref, gw, A_NONE, A_NONE, A_NONE, 0.0f);
     return true;
 }
 
-bool gpu_linear_grad_w(stn_kernel *k, ocl_arg gy, ocl_view x, ocl_arg gw, uint32_t o,
+bool gpu_linear_grad_w(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg gw, ocl_arg gb,
                        uint32_t shards) {
+    uint32_t o = f->gy.c;
     ocl_geometry g = {x.c * x.h * x.w, 1, 1, o, 1, 1, 1, 1, 1, 1, 0, 0};
     split s;
     /* Little work: all shards in one item, without a second launch. */
@@ -301,7 +315,9 @@ bool gpu_linear_grad_w(stn_kernel *k, ocl_arg gy, ocl_view x, ocl_arg gw, uint32
         !split_of(k, &g, x.n, shards, (uint32_t)divide_up(x.n, shards), &s)) {
         return false;
     }
-    weights(k, &g, &s, gy, x.ref, gw, A_NONE, A_NONE);
+    bool biased = gb.kind != OCL_ARG_NONE; /* a plane of one value is its own sum */
+    weights(k, &g, &s, f->gy.ref, x.ref, gw, gb, biased ? f->gy.ref : A_NONE,
+            f->act ? f->y.ref : A_NONE, f->slope);
     return true;
 }
 
@@ -321,7 +337,7 @@ bool gpu_block_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
         m.ref = A_WS(ocl_ws(k, (uint64_t)m.n * ocl_row(&m) * 4u));
         gpu_undo(k, f, p, m, sums);
     }
-    weights(k, g, &s, m.ref, x.ref, gw, gb, sums);
+    weights(k, g, &s, m.ref, x.ref, gw, gb, sums, A_NONE, 0.0f);
     return true;
 }
 

@@ -62,6 +62,7 @@ static ocl_op_fn find_op(uint32_t op) {
         return ocl_op_compose;
     case STN_OP_XENT:
     case STN_OP_XENT_GRAD:
+    case STN_OP_XENT_BOTH:
         return ocl_op_loss;
     case STN_OP_SGD:
     case STN_OP_ADAM:
@@ -70,6 +71,9 @@ static ocl_op_fn find_op(uint32_t op) {
     case STN_OP_CONV_BLOCK_GRAD_X:
     case STN_OP_CONV_BLOCK_GRAD_W:
         return ocl_op_block;
+    case STN_OP_LINEAR_BLOCK:
+    case STN_OP_LINEAR_BLOCK_GRAD:
+        return ocl_op_linear_block;
     default:
         return op >= STN_OP_GRID && op <= STN_OP_WARP_GRAD_THETA ? ocl_op_warp : ocl_op_elementwise;
     }
@@ -99,6 +103,7 @@ static void map_operands(uint32_t op, uint32_t *in, uint32_t *out) {
         *in = 1u, *out = 3u;
         break;
     case STN_OP_LINEAR:
+    case STN_OP_LINEAR_BLOCK:
     case STN_OP_BIAS_GRAD:
         *in = 1u, *out = 0u;
         break;
@@ -107,6 +112,9 @@ static void map_operands(uint32_t op, uint32_t *in, uint32_t *out) {
         break;
     case STN_OP_LINEAR_GRAD_W:
         *in = 2u, *out = 0u;
+        break;
+    case STN_OP_LINEAR_BLOCK_GRAD:
+        *in = 4u, *out = 4u;
         break;
     case STN_OP_BN_GRAD:
         *in = 3u, *out = 1u;
@@ -136,6 +144,7 @@ static void map_operands(uint32_t op, uint32_t *in, uint32_t *out) {
     case STN_OP_COMPOSE_GRAD:
     case STN_OP_XENT:
     case STN_OP_XENT_GRAD:
+    case STN_OP_XENT_BOTH:
         *in = 0u, *out = 0u;
         break;
     default:

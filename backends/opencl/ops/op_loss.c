@@ -9,9 +9,11 @@ bool ocl_op_loss(stn_kernel *k) {
                                                                k->in[0].dim[2], k->in[0].dim[3]})) {
         return false;
     }
-    if (k->op == STN_OP_XENT) {
+    if (k->op != STN_OP_XENT_GRAD) {
+        bool both = k->op == STN_OP_XENT_BOTH;
         OCL_EMIT(k, "loss.cl", "", "xent", &range, A_IN(0), A_IN(1), A_OUT(0), A_OUT(1),
-                 A_U(p->classes), A_ROWS(p->heads), A_FLAGS);
+                 both ? A_OUT(2) : A_NONE, A_U(p->classes), A_U(both),
+                 both ? A_SLOT(p->slot_inv_n) : A_F(0.0f), A_ROWS(p->heads), A_FLAGS);
     } else {
         OCL_EMIT(k, "loss.cl", "", "xent_grad", &range, A_IN(0), A_IN(1), A_OUT(0), A_U(p->classes),
                  A_SLOT(p->slot_inv_n), A_ROWS(p->heads), A_FLAGS);

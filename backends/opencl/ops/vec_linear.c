@@ -20,7 +20,8 @@ static bool wanted(const stn_kernel *k, const ocl_view *x, uint32_t o, shape *s)
            (uint64_t)x->n * x->c * s->pixels * o >= MIN_LINEAR;
 }
 
-bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o) {
+bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o, bool act,
+                float slope) {
     shape s;
     if (!wanted(k, &x, o, &s)) {
         return false;
@@ -31,9 +32,38 @@ bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint
     OCL_EMIT(k, "vpack.cl", "", "pack_w", &all, w, A_WS(packed), A_U(o), A_U(inputs), A_U(1),
              A_U(16), A_U(inputs), A_U(1), A_U(0), A_U((uint32_t)(n / 16u)));
     OCL_EMIT(k, "vlinear.cl", "", "vlinear", &range, x.ref, A_WS(packed), b, y, A_U(s.layout),
-             A_U(s.c), A_U(s.pixels), A_U(o), A_U(s.row), A_U(b.kind != OCL_ARG_NONE), A_ROWS(1),
-             A_FLAGS);
+             A_U(s.c), A_U(s.pixels), A_U(o), A_U(s.row), A_U(b.kind != OCL_ARG_NONE), A_U(act),
+             A_F(slope), A_ROWS(1), A_FLAGS);
     return true;
+}
+
+/* Weights for the input gradient, and in the same launch the gradient behind the activation, which
+ * *gy becomes. */
+static ocl_arg prepare(stn_kernel *k, const shape *s, const vec_flow *f, ocl_arg w, ocl_arg *gy) {
+    uint64_t n = (uint64_t)s->vectors * s->o, packed = ocl_ws(k, n * 64u);
+    uint64_t values = f->act ? (uint64_t)f->gy.n * s->o : 0;
+    ocl_range all = ocl_items(n + values, false);
+    ocl_arg gz = f->act ? A_WS(ocl_ws(k, values * 4u)) : A_NONE;
+    OCL_EMIT(k, "vlinear.cl", "", "pack_inputs", &all, w, A_WS(packed), *gy,
+             f->act ? f->y.ref : A_NONE, gz, A_U(s->layout), A_U(s->c), A_U(s->pixels), A_U(s->o),
+             A_U((uint32_t)n), A_F(f->slope), f->act ? A_ROWS(s->o) : A_U(0), A_FLAGS);
+    *gy = f->act ? gz : *gy;
+    return A_WS(packed);
+}
+
+static void grad_x(stn_kernel *k, const shape *s, ocl_arg gy, ocl_arg packed, ocl_view gx) {
+    ocl_range range = {{s->vectors, (gx.n + 7u) / 8u, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_x", &range, gy, packed, gx.ref, A_U(s->layout),
+             A_U(s->o), A_U(s->row), A_ROWS(1), A_FLAGS);
+}
+
+static void grad_w(stn_kernel *k, const shape *s, ocl_arg gy, ocl_view x, ocl_arg gw, ocl_arg gb,
+                   uint32_t shards) {
+    uint32_t vectors = s->vectors + (gb.kind != OCL_ARG_NONE);
+    ocl_range range = {{vectors, (s->o + 7u) / 8u, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_w", &range, gy, x.ref, gw, gb, A_U(s->layout),
+             A_U(s->c), A_U(s->pixels), A_U(s->o), A_U(s->row), A_ROWS(1),
+             A_U((x.n + shards - 1u) / shards), A_U(shards), A_FLAGS);
 }
 
 bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx) {
@@ -41,13 +71,9 @@ bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx) {
     if (!wanted(k, &gx, gy.c, &s)) {
         return false;
     }
-    uint64_t n = (uint64_t)s.vectors * s.o * 16u, packed = ocl_ws(k, n * 4u);
-    ocl_range all = ocl_items(n / 16u, false),
-              range = {{s.vectors, (gx.n + 7u) / 8u, 1}, 0, {1, 1, 1}};
-    OCL_EMIT(k, "vlinear.cl", "", "pack_inputs", &all, w, A_WS(packed), A_U(s.layout), A_U(s.c),
-             A_U(s.pixels), A_U(s.o), A_U((uint32_t)(n / 16u)));
-    OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_x", &range, gy.ref, A_WS(packed), gx.ref,
-             A_U(s.layout), A_U(s.o), A_U(s.row), A_ROWS(1), A_FLAGS);
+    vec_flow f = {.gy = gy};
+    ocl_arg packed = prepare(k, &s, &f, w, &gy.ref);
+    grad_x(k, &s, gy.ref, packed, gx);
     return true;
 }
 
@@ -56,9 +82,18 @@ bool vec_linear_grad_w(stn_kernel *k, ocl_view gy, ocl_view x, ocl_arg gw, uint3
     if (!wanted(k, &x, gy.c, &s)) {
         return false;
     }
-    ocl_range range = {{s.vectors, (s.o + 7u) / 8u, 1}, 0, {1, 1, 1}};
-    OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_w", &range, gy.ref, x.ref, gw, A_U(s.layout),
-             A_U(s.c), A_U(s.pixels), A_U(s.o), A_U(s.row), A_ROWS(1),
-             A_U((x.n + shards - 1u) / shards), A_U(shards), A_FLAGS);
+    grad_w(k, &s, gy.ref, x, gw, A_NONE, shards);
+    return true;
+}
+
+bool vec_linear_grad(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg w, ocl_arg gw,
+                     ocl_arg gb, ocl_view gx, uint32_t shards) {
+    shape s;
+    if (x.layout != gx.layout || !wanted(k, &x, f->gy.c, &s)) {
+        return false;
+    }
+    ocl_arg gy = f->gy.ref, packed = prepare(k, &s, f, w, &gy);
+    grad_w(k, &s, gy, x, gw, gb, shards);
+    grad_x(k, &s, gy, packed, gx);
     return true;
 }

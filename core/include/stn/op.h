@@ -161,6 +161,16 @@ typedef struct stn_conv_block_params {
     stn_pool_params pool;
 } stn_conv_block_params;
 
+/* linear, then activation if act != 0. The gradient takes that of the block's output and undoes the
+ * activation itself (predicate on y); the result equals ACT_GRAD, then LINEAR_GRAD_W, BIAS_GRAD and
+ * LINEAR_GRAD_X. */
+typedef struct stn_linear_block_params {
+    uint32_t struct_size;
+    uint32_t act;
+    float slope;
+    uint32_t shards;
+} stn_linear_block_params;
+
 /* The parameters of any operator: what a backend copies when it prepares one. */
 typedef union stn_op_params {
     uint32_t struct_size;
@@ -177,6 +187,7 @@ typedef union stn_op_params {
     stn_opt_params opt;
     stn_none_params none;
     stn_conv_block_params block;
+    stn_linear_block_params linear_block;
 } stn_op_params;
 
 /* One operator with its operands. `params` points to the struct that op.def names. */

@@ -92,6 +92,32 @@ static void conv_block_rule(pass *p, const stn__node *f, stn_val gy) {
     grad(p, f, 0, STN_OP_CONV_BLOCK_GRAD_X, &f->params, in, 4);
 }
 
+/* One operator for all three gradients; where that of the input is not wanted, the parts. */
+static void linear_block_rule(pass *p, const stn__node *f, stn_val gy) {
+    const stn_linear_block_params *b = &f->params.linear_block;
+    stn__node parts = *f;
+    if (f->n_in == 3 && wanted(p, f->in[0])) {
+        stn_val in[4] = {gy, f->out[0], f->in[0], f->in[1]};
+        if (node(p, f, STN_OP_LINEAR_BLOCK_GRAD, &f->params, in, 4)) {
+            output(p, f, 1);
+            output(p, f, 2);
+            output(p, f, 0);
+        }
+        return;
+    }
+    if (b->act != 0) {
+        stn_op_params act = {.act = {sizeof act.act, b->slope}};
+        stn_tensor t = p->g->value[f->out[0]].tensor;
+        if (!node(p, f, STN_OP_ACT_GRAD, &act, (stn_val[]){gy, f->out[0]}, 2)) {
+            return;
+        }
+        gy = stn__graph_output(p->g, &t, true, "");
+    }
+    parts.op = STN_OP_LINEAR;
+    parts.params = (stn_op_params){.linear = {sizeof parts.params.linear, b->shards}};
+    conv_rule(p, &parts, gy);
+}
+
 static void maxpool_rule(pass *p, const stn__node *f, stn_val gy) {
     grad(p, f, 0, STN_OP_MAXPOOL_GRAD, &f->params, (stn_val[]){gy, f->out[1]}, 2);
 }
@@ -166,6 +192,7 @@ static const struct {
     {STN_OP_CONV, conv_rule},
     {STN_OP_LINEAR, conv_rule},
     {STN_OP_CONV_BLOCK, conv_block_rule},
+    {STN_OP_LINEAR_BLOCK, linear_block_rule},
     {STN_OP_MAXPOOL, maxpool_rule},
     {STN_OP_AVGPOOL, avgpool_rule},
     {STN_OP_ACT, act_rule},
@@ -240,12 +267,16 @@ static stn_val gather(pass *p, stn_val v) {
 
 static void backward(pass *p, const stn__node *f) {
     stn_graph *g = p->g;
-    if (f->op == STN_OP_XENT) {
+    if (f->op == STN_OP_XENT || f->op == STN_OP_XENT_BOTH) {
         if (!wanted(p, f->in[0])) {
             (void)stn__graph_fail(g, STN_E_USAGE, "the loss depends on no parameter");
             return;
         }
-        grad(p, f, 0, STN_OP_XENT_GRAD, &f->params, f->in, 2);
+        if (f->op == STN_OP_XENT_BOTH) {
+            contribute(p, f, 0, f->out[2]);
+        } else {
+            grad(p, f, 0, STN_OP_XENT_GRAD, &f->params, f->in, 2);
+        }
         return;
     }
     if (f->n_out == 0 || !wanted(p, f->out[0])) {

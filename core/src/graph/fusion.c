@@ -1,4 +1,5 @@
-/* Fusion: conv, [max-pool], [activation] become one CONV_BLOCK where the device offers it.
+/* Fusion: conv, [max-pool], [activation] become one CONV_BLOCK, linear, [activation] one
+ * LINEAR_BLOCK, the loss and the gradient of the logits one XENT_BOTH, where the device offers it.
  *
  * Runs before autodiff, so that the gradients are composites too. The bits are the same either way
  * (contract), so it is a matter of speed and memory only. What lies inside a block is not
@@ -111,6 +112,64 @@ static void replace(stn_graph *g, const chain *c, const stn_tensor block[2]) {
     }
 }
 
+/* linear with an activation behind it, or with a bias whose gradient can be found along with that
+ * of the weights. act: node, or -1. */
+static bool find_linear(const stn_graph *g, uint32_t k, int32_t *act, stn_op_params *params) {
+    const stn__node *linear = &g->node[k];
+    *act = only_consumer(g, linear->out[0], STN_OP_ACT);
+    memset(params, 0, sizeof *params);
+    params->linear_block = (stn_linear_block_params){
+        sizeof params->linear_block, *act >= 0, *act >= 0 ? g->node[*act].params.act.slope : 0.0f,
+        linear->params.linear.shards};
+    return *act >= 0 || (linear->n_in == 3 && !g->eval);
+}
+
+static bool linear_offered(const stn_graph *g, uint32_t k, const stn_op_params *params,
+                           const stn_backend *backend, stn_device *device) {
+    const stn__node *linear = &g->node[k];
+    stn_tensor in[4], y = g->value[linear->out[0]].tensor;
+    for (uint32_t i = 0; i < linear->n_in; i++) {
+        in[i] = g->value[linear->in[i]].tensor;
+    }
+    if (!accepts(backend, device, STN_OP_LINEAR_BLOCK, params, in, linear->n_in, &y, 1)) {
+        return false;
+    }
+    stn_tensor grads[3] = {in[1], {STN_F32, STN_NCHW, 1, {y.dim[1], 1, 1, 1}}, in[0]};
+    in[3] = in[1];
+    in[2] = in[0];
+    in[0] = in[1] = y;
+    return g->eval || accepts(backend, device, STN_OP_LINEAR_BLOCK_GRAD, params, in, 4, grads, 3);
+}
+
+static void fuse_linear(stn_graph *g, uint32_t k, const stn_backend *backend, stn_device *device) {
+    stn_op_params params;
+    int32_t act = -1;
+    if (!find_linear(g, k, &act, &params) || !linear_offered(g, k, &params, backend, device)) {
+        return;
+    }
+    g->node[k].op = STN_OP_LINEAR_BLOCK;
+    g->node[k].params = params;
+    if (act >= 0) {
+        g->node[k].out[0] = g->node[act].out[0];
+        g->node[act].n_out = 0;
+    }
+}
+
+/* In training the loss makes the gradient of the logits too. */
+static void fuse_loss(stn_graph *g, uint32_t k, const stn_backend *backend, stn_device *device) {
+    const stn__node *loss = &g->node[k];
+    stn_tensor in[2] = {g->value[loss->in[0]].tensor, g->value[loss->in[1]].tensor};
+    stn_tensor out[3] = {g->value[loss->out[0]].tensor, g->value[loss->out[1]].tensor, in[0]};
+    if (g->eval || !accepts(backend, device, STN_OP_XENT_BOTH, &loss->params, in, 2, out, 3)) {
+        return;
+    }
+    stn_val grad = stn__graph_value(g, STN__ACTIVATION, &in[0], true, "");
+    if (grad != STN_NO_VALUE) {
+        g->node[k].op = STN_OP_XENT_BOTH;
+        g->node[k].out[g->node[k].n_out++] = grad;
+    }
+}
+
 void stn__graph_fuse(stn_graph *g, const stn_backend *backend, stn_device *device) {
     for (uint32_t k = 0; k < g->n_nodes; k++) {
         chain c;
@@ -118,6 +177,10 @@ void stn__graph_fuse(stn_graph *g, const stn_backend *backend, stn_device *devic
         if (g->node[k].op == STN_OP_CONV && find_chain(g, k, &c) &&
             offered(g, &c, backend, device, block)) {
             replace(g, &c, block);
+        } else if (g->node[k].op == STN_OP_LINEAR) {
+            fuse_linear(g, k, backend, device);
+        } else if (g->node[k].op == STN_OP_XENT) {
+            fuse_loss(g, k, backend, device);
         }
     }
     stn__graph_drop_empty(g);

@@ -195,8 +195,8 @@ const char *stn__shape_text(const stn_tensor *t, char text[64]);
 
 /* ---- passes ------------------------------------------------------------------------------- */
 
-/* Replaces conv, [max-pool], [activation] chains by CONV_BLOCK where the device takes the block and
- * the gradients the training graph will need. */
+/* Replaces conv, [max-pool], [activation] chains by CONV_BLOCK and linear, [activation] by
+ * LINEAR_BLOCK where the device takes the block and the gradients the training graph will need. */
 void stn__graph_fuse(stn_graph *g, const stn_backend *backend, stn_device *device);
 /* Appends the gradient nodes; grads[item] (store->n of them, caller's) gets the gradient of every
  * parameter. */

@@ -291,6 +291,40 @@ static int32_t infer_block_grad_w(const stn__infer *q) {
     return STN_OK;
 }
 
+static int32_t linear_block_params(const stn__infer *q) {
+    const stn_linear_block_params *p = q->params;
+    if (p->act > 1) {
+        return STN__BAD(q, "act is %u and must be 0 or 1", p->act);
+    }
+    STN_TRY(stn__need_finite(q, p->slope, "the slope"));
+    return p->slope < 0.0f ? STN__BAD(q, "the slope is negative") : STN_OK;
+}
+
+static int32_t infer_linear_block(const stn__infer *q) {
+    STN_TRY(linear_block_params(q));
+    return infer_linear(q);
+}
+
+/* gy y x w -> gw gb gx */
+static int32_t infer_linear_block_grad(const stn__infer *q) {
+    const stn_linear_block_params *p = q->params;
+    STN_TRY(linear_block_params(q));
+    STN_TRY(need_matrix(q, 0, "the gradient"));
+    STN_TRY(stn__need_dtype(q, 1, STN_F32, "the output"));
+    STN_TRY(stn__need_shape(q, 1, &q->in[0], "the output"));
+    STN_TRY(same_batch(q, 2));
+    STN_TRY(stn__need_dtype(q, 3, STN_F32, "the weight"));
+    STN_TRY(stn__need_shards(q, p->shards));
+    if (row_elems(&q->in[2]) > UINT32_MAX) {
+        return STN__BAD(q, "the input is too large");
+    }
+    q->out[0] = stn__f32(2, q->in[0].dim[1], (uint32_t)row_elems(&q->in[2]), 1, 1);
+    STN_TRY(stn__need_shape(q, 3, &q->out[0], "the weight"));
+    q->out[1] = stn__f32(1, q->in[0].dim[1], 1, 1, 1);
+    q->out[2] = stn__like(&q->in[2], STN_F32);
+    return STN_OK;
+}
+
 /* ---- work ----------------------------------------------------------------------------------- */
 
 /* 2 N OH OW per weight. For a block the map before the pool counts. */
@@ -313,6 +347,12 @@ static uint64_t linear_flops(const stn_op_desc *desc) {
     return 2u * desc->in[0].dim[0] * (uint64_t)w->dim[0] * w->dim[1];
 }
 
+static uint64_t linear_block_flops(const stn_op_desc *desc) {
+    const stn_tensor *w = desc->op == STN_OP_LINEAR_BLOCK ? &desc->in[1] : &desc->in[3];
+    uint64_t products = desc->op == STN_OP_LINEAR_BLOCK ? 1 : 2;
+    return products * 2u * desc->in[0].dim[0] * (uint64_t)w->dim[0] * w->dim[1];
+}
+
 static uint64_t bias_flops(const stn_op_desc *desc) {
     return desc->in[0].dim[0] * row_elems(&desc->in[0]);
 }
@@ -328,5 +368,7 @@ const stn__op_rec stn__oprec_conv[] = {
     {STN_OP_CONV_BLOCK, infer_block, conv_flops},
     {STN_OP_CONV_BLOCK_GRAD_X, infer_block_grad_x, conv_flops},
     {STN_OP_CONV_BLOCK_GRAD_W, infer_block_grad_w, conv_flops},
+    {STN_OP_LINEAR_BLOCK, infer_linear_block, linear_block_flops},
+    {STN_OP_LINEAR_BLOCK_GRAD, infer_linear_block_grad, linear_block_flops},
 };
 const uint32_t stn__oprec_n_conv = COUNT(stn__oprec_conv);

@@ -28,6 +28,9 @@ static int32_t infer_loss(const stn__infer *q) {
     }
     q->out[0] = stn__f32(2, z->dim[0], 2u * p->heads, 1, 1);
     q->out[1] = stn__like(&label, STN_I32);
+    if (q->op == STN_OP_XENT_BOTH) {
+        q->out[2] = stn__like(z, STN_F32);
+    }
     return STN_OK;
 }
 
@@ -124,6 +127,7 @@ static uint64_t optimizer_flops(const stn_op_desc *desc) {
 const stn__op_rec stn__oprec_rest[] = {
     {STN_OP_XENT, infer_loss, loss_flops},
     {STN_OP_XENT_GRAD, infer_loss, loss_flops},
+    {STN_OP_XENT_BOTH, infer_loss, loss_flops},
     {STN_OP_SUM, infer_sum, sum_flops},
     {STN_OP_SCALE, infer_scale, NULL},
     {STN_OP_COPY, infer_copy, NULL},

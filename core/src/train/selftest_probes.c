@@ -71,6 +71,7 @@
             0x1.0624dep-11f,                                                                       \
             0x1.99999ap-4f,                                                                        \
             0x1.0624dep-10f}
+#define DENSE(slope) .linear_block = {sizeof(stn_linear_block_params), 1, slope, 4}
 #define BLOCK                                                                                      \
     .block = {sizeof(stn_conv_block_params),                                                       \
               1,                                                                                   \
@@ -306,7 +307,14 @@ const stn__probe stn__probes[] = {
     PROBE("conv_block_grad_w (20 to 18 channels)", CONV_BLOCK_GRAD_W, 3, 4, 1, 0, T4(18, 20, 3, 3),
           BLOCK, "be3c0783cc256021", IN(G, 1, T4(3, 18, 3, 3)), IN(X, 1, T4(3, 18, 3, 3)),
           IN(LOW, 1, B4(3, 18, 3, 3)), IN(X, 1, T4(3, 20, 8, 8))),
+    PROBE("linear_block", LINEAR_BLOCK, 19, 0, 1, 0, OPEN, DENSE(0.0f), "9059b28d90b00561",
+          IN(X, 1, T4(19, 20, 3, 3)), IN(X, 0, T2(17, 180)), IN(X, 0, T1(17))),
+    PROBE("linear_block_grad", LINEAR_BLOCK_GRAD, 19, 0, 1, 4, OPEN, DENSE(0x1.99999ap-4f),
+          "5c568503254d3d3a", IN(G, 0, T2(19, 17)), IN(X, 0, T2(19, 17)),
+          IN(X, 1, T4(19, 20, 3, 3)), IN(X, 0, T2(17, 180))),
+    PROBE("softmax_xent_both", XENT_BOTH, 17, 10, 17, 0, OPEN, LOSS, "ff2740c5a9094414",
+          IN(X, 0, T2(17, 30)), IN(LOW, 0, L2(17, 3))),
 };
 const uint32_t stn__n_probes = (uint32_t)(sizeof stn__probes / sizeof stn__probes[0]);
 const char stn__probes_hash[STN_HASH_HEX] =
-    "45795407f66b1b7d8c9306605ed96691060fbb09db7e848ec5e1c1302c667164";
+    "643e3065467fa818eeeb6e40f3ca82a62df81637d30de5d7b130cec8575d3a7d";

@@ -1,4 +1,4 @@
-/* Composite conv blocks: the parts run one after another through scratch memory. This defines what
+/* Composite blocks: the parts run one after another through scratch memory. This defines what
  * a fused kernel must equal.
  *
  * Scratch is two tensors in NCHW and a byte map: a conv-sized gradient or activation, and an
@@ -66,6 +66,9 @@ static const stn_tensor *result_tensor(const stn_kernel *kernel) {
 }
 
 uint64_t ref_block_workspace(const stn_kernel *kernel) {
+    if (kernel->op == STN_OP_LINEAR_BLOCK_GRAD) {
+        return aligned_bytes(&kernel->in[0]); /* the gradient behind the activation */
+    }
     if (kernel->op < STN_OP_CONV_BLOCK || kernel->op > STN_OP_CONV_BLOCK_GRAD_W) {
         return 0;
     }
@@ -168,9 +171,74 @@ static void block_grad_w(const cpu_call *call) {
     part_run(&bias, ref_conv_fn(STN_OP_BIAS_GRAD));
 }
 
+/* ---- linear ---------------------------------------------------------------------------------- */
+
+/* linear -> y; activation on y in place. */
+static void linear_block(const cpu_call *call) {
+    const stn_kernel *kernel = call->kernel;
+    const stn_linear_block_params *p = &kernel->params.linear_block;
+    const stn_tensor *y = &kernel->out[0];
+    part linear = part_new(call, STN_OP_LINEAR);
+    for (uint32_t i = 0; i < kernel->n_in; i++) {
+        part_in(&linear, &kernel->in[i], call->in[i]);
+    }
+    part_out(&linear, y, call->out[0]);
+    part_run(&linear, ref_linear_fn(STN_OP_LINEAR));
+    if (p->act) {
+        part act = part_new(call, STN_OP_ACT);
+        act.kernel.params.act.slope = p->slope;
+        part_in(&act, y, call->out[0]);
+        part_out(&act, y, call->out[0]);
+        part_run(&act, ref_act_fn(STN_OP_ACT));
+    }
+}
+
+/* The part of a linear block's gradient that reads the gradient behind the activation and, if
+ * other < STN_MAX_IN, that operand of the block. */
+static void linear_part(const cpu_call *call, uint32_t op, const void *grad, uint32_t other,
+                        uint32_t out, cpu_fn fn) {
+    const stn_kernel *kernel = call->kernel;
+    part p = part_new(call, op);
+    p.kernel.params.linear.shards = kernel->params.linear_block.shards; /* reduce.shards too */
+    part_in(&p, &kernel->in[0], grad);
+    if (other < STN_MAX_IN) {
+        part_in(&p, &kernel->in[other], call->in[other]);
+    }
+    part_out(&p, &kernel->out[out], call->out[out]);
+    part_run(&p, fn);
+}
+
+/* Inputs gy y x w; outputs gw gb gx. */
+static void linear_block_grad(const cpu_call *call) {
+    const stn_kernel *kernel = call->kernel;
+    const void *grad = call->in[0];
+    if (kernel->params.linear_block.act) {
+        part act = part_new(call, STN_OP_ACT_GRAD);
+        act.kernel.params.act.slope = kernel->params.linear_block.slope;
+        part_in(&act, &kernel->in[0], call->in[0]);
+        part_in(&act, &kernel->in[1], call->in[1]);
+        part_out(&act, &kernel->in[0], call->workspace);
+        part_run(&act, ref_act_fn(STN_OP_ACT_GRAD));
+        grad = call->workspace;
+    }
+    linear_part(call, STN_OP_LINEAR_GRAD_W, grad, 2, 0, ref_linear_fn(STN_OP_LINEAR_GRAD_W));
+    linear_part(call, STN_OP_BIAS_GRAD, grad, STN_MAX_IN, 1, ref_conv_fn(STN_OP_BIAS_GRAD));
+    linear_part(call, STN_OP_LINEAR_GRAD_X, grad, 3, 2, ref_linear_fn(STN_OP_LINEAR_GRAD_X));
+}
+
 cpu_fn ref_block_fn(uint32_t op) {
-    return op == STN_OP_CONV_BLOCK          ? block
-           : op == STN_OP_CONV_BLOCK_GRAD_X ? block_grad_x
-           : op == STN_OP_CONV_BLOCK_GRAD_W ? block_grad_w
-                                            : NULL;
+    switch (op) {
+    case STN_OP_CONV_BLOCK:
+        return block;
+    case STN_OP_CONV_BLOCK_GRAD_X:
+        return block_grad_x;
+    case STN_OP_CONV_BLOCK_GRAD_W:
+        return block_grad_w;
+    case STN_OP_LINEAR_BLOCK:
+        return linear_block;
+    case STN_OP_LINEAR_BLOCK_GRAD:
+        return linear_block_grad;
+    default:
+        return NULL;
+    }
 }

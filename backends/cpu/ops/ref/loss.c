@@ -49,7 +49,8 @@ static void xent_row(const cpu_call *call, uint32_t n) {
     }
 }
 
-static void xent_grad_row(const cpu_call *call, uint32_t n) {
+/* Into output `out`. */
+static void grad_row(const cpu_call *call, uint32_t n, uint32_t out) {
     const stn_loss_params *p = &call->kernel->params.loss;
     float inv_n = call->step->scalar[p->slot_inv_n];
     for (uint32_t h = 0; h < p->heads; h++) {
@@ -60,9 +61,19 @@ static void xent_grad_row(const cpu_call *call, uint32_t n) {
             uint32_t at = h * p->classes + k;
             float e = stn_exp(ref_element(call, 0, n, at) - max);
             float target = label_at(call, n, h) == (int32_t)k ? 1.0f : 0.0f;
-            ref_put(call, ref_out(call, 0, n, at), 0, stn_snap_g(fmaf(e, recip, -target) * inv_n));
+            ref_put(call, ref_out(call, out, n, at), 0,
+                    stn_snap_g(fmaf(e, recip, -target) * inv_n));
         }
     }
+}
+
+static void xent_grad_row(const cpu_call *call, uint32_t n) {
+    grad_row(call, n, 0);
+}
+
+static void xent_both_row(const cpu_call *call, uint32_t n) {
+    xent_row(call, n);
+    grad_row(call, n, 2);
 }
 
 static void xent(const cpu_call *call) {
@@ -73,6 +84,13 @@ static void xent_grad(const cpu_call *call) {
     ref_parallel(call, ref_rows(call, &call->kernel->in[0]), xent_grad_row);
 }
 
+static void xent_both(const cpu_call *call) {
+    ref_parallel(call, ref_rows(call, &call->kernel->in[0]), xent_both_row);
+}
+
 cpu_fn ref_loss_fn(uint32_t op) {
-    return op == STN_OP_XENT ? xent : op == STN_OP_XENT_GRAD ? xent_grad : NULL;
+    return op == STN_OP_XENT        ? xent
+           : op == STN_OP_XENT_GRAD ? xent_grad
+           : op == STN_OP_XENT_BOTH ? xent_both
+                                    : NULL;
 }
