@@ -337,6 +337,12 @@ int32_t ocl_op_run(stn_stream *stream, stn_kernel *kernel, const stn_run_args *a
     return STN_OK;
 }
 
+int32_t ocl_op_launches(const stn_kernel *kernel, uint32_t *n, stn_err *err) {
+    (void)err;
+    *n = kernel->n_launch;
+    return STN_OK;
+}
+
 int32_t ocl_op_time(stn_stream *stream, stn_kernel *kernel, uint64_t *ns, stn_err *err) {
     *ns = 0;
     if (!stream->device->profile || kernel->first == NULL) {

@@ -335,6 +335,7 @@ int32_t ocl_launch_run(stn_stream *stream, stn_kernel *kernel, ocl_launch *launc
 /* The memory of a buffer argument, and its offset in elements. */
 cl_mem ocl_operand(const stn_kernel *kernel, const ocl_arg *arg, const stn_run_args *args,
                    uint64_t *offset);
+int32_t ocl_op_launches(const stn_kernel *kernel, uint32_t *n, stn_err *err);
 int32_t ocl_op_time(stn_stream *stream, stn_kernel *kernel, uint64_t *ns, stn_err *err);
 /* Creates the cl_kernels of a launch list, compiling what is not compiled. */
 int32_t ocl_realise(stn_kernel *kernel, stn_err *err);

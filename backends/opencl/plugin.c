@@ -48,6 +48,7 @@ static const stn_backend backend = {
     .prepare_end = ocl_prepare_end,
     .op_time = ocl_op_time,
     .peaks = ocl_peaks,
+    .op_launches = ocl_op_launches,
 };
 
 STN_PLUGIN(STN_KIND_BACKEND, "opencl", "0.1.0", "MIT",

@@ -14,7 +14,7 @@ bench() {
 expect 0 bench step
 says out "after 3 steps"
 expect 0 bench step --json --threads 1
-for member in ms_min ms_median images_per_s peak_rss_mib state_hash; do
+for member in ms_min ms_median images_per_s peak_rss_mib launches state_hash; do
     says out "\"$member\":"
 done
 hash=$(sed -n 's/.*"state_hash": "\([0-9a-f]*\)".*/\1/p' out)

@@ -289,7 +289,10 @@ Test(loader, runs_an_old_plugin_with_stubs) {
     cr_expect_eq(count, 3);
     cr_expect_eq(backend->prepare_end(NULL, NULL, NULL, &err), STN_E_UNSUPPORTED);
     uint64_t ns = 77;
+    uint32_t launches = 1;
     cr_expect_eq(backend->op_time(NULL, NULL, &ns, &err), STN_E_UNSUPPORTED);
+    cr_expect_eq(backend->op_launches(NULL, &launches, &err), STN_E_UNSUPPORTED);
+    cr_expect_eq(launches, 0);
     cr_expect_eq(ns, 0);
     expect_one_line(err.text);
     stn_peaks peaks = {.struct_size = sizeof peaks, .flops = 1.0, .bytes = 1.0};

@@ -192,11 +192,13 @@ static int print_step(const bench *b, const step_result *r) {
     stn_net_memory_get(stn_run_net(b->s.run), &memory);
     if (out.json || out.jsonl) {
         json_t *result = bench_json("stnrun-bench/1", &b->s);
-        json_t *figures = json_pack(
-            "{s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:s}", "warmup", (json_int_t)b->warmup, "steps",
-            (json_int_t)b->repeats, "ms_min", r->ms_min, "ms_median", r->ms_median, "images_per_s",
-            r->images_per_s, "peak_rss_mib", r->peak_rss_mib, "device_bytes",
-            (json_int_t)memory.total, "state_hash", r->state_hash);
+        json_t *figures =
+            json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:s}", "warmup",
+                      (json_int_t)b->warmup, "steps", (json_int_t)b->repeats, "ms_min", r->ms_min,
+                      "ms_median", r->ms_median, "images_per_s", r->images_per_s, "peak_rss_mib",
+                      r->peak_rss_mib, "device_bytes", (json_int_t)memory.total, "launches",
+                      (json_int_t)stn_net_launches(stn_run_net(b->s.run), false), "state_hash",
+                      r->state_hash);
         (void)json_object_update(result, figures);
         json_decref(figures);
         return print_json(result);

@@ -123,6 +123,8 @@ typedef struct stn_backend {
     /* Optional: measures the peaks with the threads, units and instructions that operators use, in
      * about a second. For benchmarks; no operator may run on the device meanwhile. */
     int32_t (*peaks)(stn_device *device, stn_peaks *peaks, stn_err *err);
+    /* Optional: how many kernels one op_run hands to the device. */
+    int32_t (*op_launches)(const stn_kernel *kernel, uint32_t *n, stn_err *err);
 } stn_backend;
 
 #endif

@@ -302,6 +302,9 @@ typedef struct stn_span {
  * when that was: one span for each node of the training plan. NULL: no longer. */
 void stn_net_watch(stn_net *net, stn_span *spans);
 
+/* Kernels that one step hands to the device; 0 if the backend does not count them. */
+uint32_t stn_net_launches(const stn_net *net, bool eval);
+
 typedef struct stn_net_memory {
     uint64_t params, optimizer, activations, workspace, total; /* bytes on the device */
     uint32_t train_nodes, eval_nodes;

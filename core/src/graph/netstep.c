@@ -310,3 +310,12 @@ int32_t stn_net_node_get(stn_net *net, bool eval, uint32_t index, stn_node_info 
     int32_t status = net->backend->op_time(net->stream, plan->kernel[index], &info->ns, err);
     return status == STN_E_UNSUPPORTED ? STN_OK : status;
 }
+
+uint32_t stn_net_launches(const stn_net *net, bool eval) {
+    const stn__plan *plan = &net->plan[eval ? 1 : 0];
+    uint32_t sum = 0, n = 0;
+    for (uint32_t k = 0; k < plan->graph.n_nodes; k++) {
+        sum += net->backend->op_launches(plan->kernel[k], &n, NULL) == STN_OK ? n : 0;
+    }
+    return sum;
+}

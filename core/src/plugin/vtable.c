@@ -51,6 +51,12 @@ static int32_t no_peaks(stn_device *device, stn_peaks *peaks, stn_err *err) {
     return unsupported(err, "peaks");
 }
 
+static int32_t no_op_launches(const stn_kernel *kernel, uint32_t *n, stn_err *err) {
+    (void)kernel;
+    *n = 0;
+    return unsupported(err, "op_launches");
+}
+
 static void no_close(stn_data *data) {
     (void)data;
 }
@@ -88,6 +94,7 @@ static const slot backend_slots[] = {
     OPTIONAL(stn_backend, prepare_end, no_prepare_end),
     OPTIONAL(stn_backend, op_time, no_op_time),
     OPTIONAL(stn_backend, peaks, no_peaks),
+    OPTIONAL(stn_backend, op_launches, no_op_launches),
 };
 
 static const slot dataset_slots[] = {
