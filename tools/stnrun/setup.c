@@ -156,10 +156,16 @@ json_t *device_json(const stn_device_entry *entry) {
         (int)((info->capabilities & STN_CAP_UNIFIED_MEMORY) != 0));
 }
 
+/* Where kernels are not compiled yet the self-test takes seconds: the bar says what it is at. */
 static void report_failed(void *user, const char *part, bool ok, const char *detail) {
     (void)user;
+    if (out.progress_bar) {
+        fprintf(stderr, "\rself-test: %s\033[K%s", part,
+                strcmp(part, "all") == 0 ? "\r\033[K" : "");
+    }
     if (!ok) {
-        fprintf(stderr, "stnrun: self-test: %s failed: %s\n", part, detail);
+        fprintf(stderr, "%sstnrun: self-test: %s failed: %s\n", out.progress_bar ? "\r\033[K" : "",
+                part, detail);
     }
 }
 
