@@ -19,6 +19,7 @@ static const struct linear_shape {
     {70, 20, 5, 5, 37, 16, 61, false},    /* blocks of channels and of pixels with a rest */
     {67, 32, 4, 4, 33, 4, 67, false},     /* a chunk ends with a block of channels */
     {11, 18, 3, 3, 530, 2, 10, false},    /* two chunks of outputs, two blocks of channels */
+    {10, 17, 14, 14, 20, 4, 9, false},    /* a chunk across two turned blocks */
     {2, 17, 33, 33, 5, 16, 2, false},     /* too large a map to be turned */
 };
 
