@@ -104,20 +104,6 @@ VEC void v_store_pairs(void *to, vf g, vi at) {
         memcpy((uint8_t *)to + 8 * j + 4, &offset[j], 4);
     }
 }
-
-/* Rows become columns. */
-VEC void v_transpose(vf r[LANES]) {
-    float m[LANES][LANES], column[LANES];
-    for (uint32_t i = 0; i < LANES; i++) {
-        v_store(m[i], r[i]);
-    }
-    for (uint32_t i = 0; i < LANES; i++) {
-        for (uint32_t j = 0; j < LANES; j++) {
-            column[j] = m[j][i];
-        }
-        r[i] = v_load(column);
-    }
-}
 #endif
 
 /* r[0] = PLANE16 fold of the sixteen vectors, lane by lane. */

@@ -177,4 +177,50 @@ VEC vf v_gather(const float *base, vi index) {
                     _mm256_i32gather_ps(base, index.b, 4));
 }
 
+VEC void v_turn_eight(__m256 r[8]) {
+    __m256 t[8], s[8];
+    UNROLL
+    for (uint32_t i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    UNROLL
+    for (uint32_t i = 0; i < 8; i += 4) {
+        s[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        s[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        s[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        s[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    UNROLL
+    for (uint32_t i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2f128_ps(s[i], s[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(s[i], s[i + 4], 0x31);
+    }
+}
+
+/* Rows become columns, a quarter of 8 x 8 after the other. */
+VEC void v_transpose(vf r[16]) {
+    __m256 upper[8], lower[8];
+    UNROLL
+    for (uint32_t i = 0; i < 8; i++) {
+        upper[i] = r[i].b;
+        lower[i] = r[i + 8].a;
+    }
+    v_turn_eight(upper);
+    v_turn_eight(lower);
+    __m256 first[8], last[8];
+    UNROLL
+    for (uint32_t i = 0; i < 8; i++) {
+        first[i] = r[i].a;
+        last[i] = r[i + 8].b;
+    }
+    v_turn_eight(first);
+    v_turn_eight(last);
+    UNROLL
+    for (uint32_t i = 0; i < 8; i++) {
+        r[i] = VEC_BOTH(vf, first[i], lower[i]);
+        r[i + 8] = VEC_BOTH(vf, upper[i], last[i]);
+    }
+}
+
 #endif

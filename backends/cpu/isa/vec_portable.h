@@ -253,4 +253,19 @@ VEC vf v_gather(const float *base, vi index) {
     return v_load(lane);
 }
 
+/* Rows become columns, 4 x 4 at a time. */
+VEC void v_transpose(vf r[16]) {
+    vf t[16];
+    for (uint32_t i = 0; i < 4; i++) {
+        for (uint32_t j = 0; j < 4; j++) {
+            const vec_f4 a = r[4 * i].q[j], b = r[4 * i + 1].q[j];
+            const vec_f4 c = r[4 * i + 2].q[j], d = r[4 * i + 3].q[j];
+            VEC_EACH(k) {
+                t[4 * j + k].q[i] = (vec_f4){a[k], b[k], c[k], d[k]};
+            }
+        }
+    }
+    memcpy(r, t, sizeof t);
+}
+
 #endif

@@ -15,8 +15,8 @@
 
 typedef struct pieces {
     linear l;
-    uint32_t groups, parts, length; /* length: most terms of a piece */
-    uint64_t bytes, size;           /* size: floats of one thread */
+    uint32_t groups, bundles, parts, length; /* length: most terms of a piece */
+    uint64_t bytes, size;                    /* size: floats of one thread */
     bool listed, turned;
     int32_t *place; /* listed: [depth] */
     float *scratch;
@@ -28,20 +28,26 @@ static uint32_t part_rows(const pieces *p) {
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-/* One thread's packed weights [length][PANEL_WIDTH], a tile of images [TILE_P][length + 16], and
- * for the images of a part, [PANEL_WIDTH] each, the sums and the open chunk. */
+/* Outputs of a task, in panels: a tile of images is turned once for all of them. */
+#define BUNDLE (64u / PANEL_WIDTH)
+
+/* One thread's packed weights [BUNDLE][length][PANEL_WIDTH], a tile of images
+ * [TILE_P][length + 16], and the sums and the open chunk of the images of a part,
+ * [BUNDLE][rows][PANEL_WIDTH] each. */
 typedef struct forward_local {
     float *w, *x, *sum, *open;
+    uint64_t w_panel, sum_panel; /* floats of one panel */
 } forward_local;
 
 static forward_local forward_carve(pieces *p, float *base) {
-    const uint64_t rows = (part_rows(p) + TILE_P) * (uint64_t)PANEL_WIDTH;
     forward_local at = {.w = base};
-    at.x = at.w + (uint64_t)p->length * PANEL_WIDTH;
-    at.sum = at.x + (p->turned ? TILE_P * (p->length + LANES) : 0);
-    at.open = at.sum + rows;
-    p->size = (uint64_t)p->length * PANEL_WIDTH + (p->turned ? TILE_P * (p->length + LANES) : 0) +
-              2 * rows;
+    at.w_panel = (uint64_t)p->length * PANEL_WIDTH;
+    at.sum_panel = (part_rows(p) + TILE_P) * (uint64_t)PANEL_WIDTH;
+    const uint64_t tile = p->turned ? TILE_P * (p->length + LANES) : 0;
+    at.x = at.w + BUNDLE * at.w_panel;
+    at.sum = at.x + tile;
+    at.open = at.sum + BUNDLE * at.sum_panel;
+    p->size = BUNDLE * (at.w_panel + 2 * at.sum_panel) + tile;
     return at;
 }
 
@@ -49,7 +55,8 @@ static pieces forward_plan(const stn_tensor *x, const stn_tensor *y, uint32_t th
                            void *workspace) {
     pieces p = {.l = linear_shape(x, y)};
     p.groups = ceil_div(p.l.out, PANEL_WIDTH);
-    p.parts = share_parts(p.groups, p.l.n, threads);
+    p.bundles = ceil_div(p.groups, BUNDLE);
+    p.parts = share_parts(p.bundles, p.l.n, threads);
     p.listed = p.l.blocked && p.l.pixels <= LIST_PIXELS;
     p.turned = p.l.blocked && !p.listed && p.l.pixels <= TURN_PIXELS;
     p.length = PIECE;
@@ -189,20 +196,30 @@ static void store_outputs(const linear *l, uint32_t group, uint32_t vectors, uin
 static void forward_task(void *user, uint32_t task, uint32_t thread) {
     pieces p = *(const pieces *)user;
     const linear *l = &p.l;
-    const uint32_t group = task % p.groups, first = task / p.groups * part_rows(&p);
-    const uint32_t end = min_u32(first + part_rows(&p), l->rows);
-    const uint32_t vectors = min_u32(TILE_V, blocks_of(l->out) - group * TILE_V);
+    const uint32_t group = task % p.bundles * BUNDLE, groups = min_u32(BUNDLE, p.groups - group);
+    const uint32_t first = task / p.bundles * part_rows(&p);
+    const uint32_t end = min_u32(first + part_rows(&p), l->rows), blocks = blocks_of(l->out);
     const forward_local at = forward_carve(&p, p.scratch + thread * p.size);
     for (uint32_t k = 0, stop; first < end && k < l->depth; k = stop) {
         stop = piece_end(&p, k);
-        pack_outputs(&p, group, k, stop, at.w);
+        for (uint32_t i = 0; i < groups; i++) {
+            pack_outputs(&p, group + i, k, stop, at.w + i * at.w_panel);
+        }
         for (uint32_t n = first; n < end; n += TILE_P) {
-            const uint64_t place = (uint64_t)(n - first) * PANEL_WIDTH;
-            panel job = piece_scalars(&p, &at, n, min_u32(TILE_P, end - n), k, stop);
-            piece_sums(&p, &job, at.w, vectors, k, stop, at.sum + place, at.open + place);
+            const panel scalars = piece_scalars(&p, &at, n, min_u32(TILE_P, end - n), k, stop);
+            for (uint32_t i = 0; i < groups; i++) {
+                const uint64_t place = i * at.sum_panel + (uint64_t)(n - first) * PANEL_WIDTH;
+                const uint32_t vectors = min_u32(TILE_V, blocks - (group + i) * TILE_V);
+                panel job = scalars;
+                piece_sums(&p, &job, at.w + i * at.w_panel, vectors, k, stop, at.sum + place,
+                           at.open + place);
+            }
         }
     }
-    store_outputs(l, group, vectors, first, end, at.sum);
+    for (uint32_t i = 0; i < groups; i++) {
+        const uint32_t vectors = min_u32(TILE_V, blocks - (group + i) * TILE_V);
+        store_outputs(l, group + i, vectors, first, end, at.sum + i * at.sum_panel);
+    }
 }
 
 static void run_linear(const cpu_call *call) {
@@ -216,7 +233,7 @@ static void run_linear(const cpu_call *call) {
             *place++ = (int32_t)(map_channel(&p.l.x, c) + (uint64_t)i * LANES);
         }
     }
-    cpu_pool_run(call->pool, p.groups * p.parts, forward_task, &p);
+    cpu_pool_run(call->pool, p.bundles * p.parts, forward_task, &p);
 }
 
 /* ---- input gradient ------------------------------------------------------------------------- */
