@@ -35,6 +35,9 @@ static const struct conv_shape {
     /* Image rows of three and four vectors of 16 columns. */
     {3, 2, 19, 37, 20, 5, 4, 2, 2, 2, 1, 2, 3, false},
     {2, 3, 9, 64, 5, 3, 3, 1, 1, 1, 1, 1, 1, false},
+    /* Kernels higher than a window of registers, and more columns over a vector than 64. */
+    {2, 1, 31, 18, 5, 25, 3, 1, 1, 3, 1, 2, 2, false},
+    {1, 2, 4, 150, 3, 2, 60, 1, 1, 1, 9, 1, 1, false},
     /* Several chunks under tiles of pixels that overlap at the right, at the bottom, and at both.
      */
     {1, 33, 14, 37, 20, 3, 3, 1, 1, 0, 0, 1, 1, false},
@@ -122,6 +125,13 @@ static const struct block_shape {
     {{2, 3, 14, 14, 48, 5, 5, 1, 1, 2, 2, 16, 2, false}, 2, 2, 1, 0.0f},
     {{5, 3, 11, 13, 33, 4, 4, 1, 1, 1, 1, 2, 4, false}, 2, 2, 1, 0.1f}, /* 33 rows, 600 columns */
     {{3, 20, 9, 9, 65, 2, 2, 2, 2, 0, 0, 2, 3, false}, 2, 2, 1, 0.0f},  /* stride and pool */
+    /* Rows of more than 16, and of more than 64 windows; windows spread over the columns. */
+    {{3, 2, 17, 70, 19, 5, 6, 1, 1, 2, 1, 2, 2, false}, 2, 2, 1, 0.0f},
+    {{2, 1, 6, 140, 3, 3, 3, 1, 1, 1, 1, 2, 2, false}, 2, 2, 1, 0.0f},
+    {{2, 3, 9, 41, 4, 3, 3, 1, 2, 0, 2, 2, 2, false}, 2, 2, 1, 0.1f},
+    {{2, 1, 7, 60, 3, 2, 20, 1, 1, 0, 0, 2, 2, false}, 2, 2, 0, 0.0f},
+    {{2, 2, 32, 19, 3, 13, 4, 1, 1, 2, 0, 2, 2, false}, 2, 2, 1, 0.0f},
+    {{2, 1, 13, 14, 5, 3, 3, 1, 1, 1, 1, 2, 2, false}, 2, 3, 1, 0.0f}, /* gaps between windows */
     /* Rows of 8, 11 and 69 windows; windows of three rows; gaps between windows. */
     {{3, 1, 18, 18, 17, 3, 3, 1, 1, 0, 0, 2, 3, false}, 2, 2, 0, 0.0f},
     {{2, 3, 14, 30, 5, 3, 5, 1, 1, 0, 1, 2, 2, false}, 2, 2, 1, 0.0f},

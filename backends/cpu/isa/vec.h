@@ -104,6 +104,16 @@ VEC void v_store_pairs(void *to, vf g, vi at) {
         memcpy((uint8_t *)to + 8 * j + 4, &offset[j], 4);
     }
 }
+
+/* Columns of `rows` <= 16 rows of 16 bytes: byte i of to[j * step] is byte j of row i, for i <
+ * rows. */
+VEC void vi_transpose_u8(uint8_t *to, uint64_t step, const uint8_t *from, uint32_t rows) {
+    for (uint32_t j = 0; j < LANES; j++) {
+        for (uint32_t i = 0; i < rows; i++) {
+            to[j * step + i] = from[i * LANES + j];
+        }
+    }
+}
 #endif
 
 /* r[0] = PLANE16 fold of the sixteen vectors, lane by lane. */

@@ -255,4 +255,41 @@ VEC void v_transpose(vf r[16]) {
     }
 }
 
+/* Columns of `rows` <= 16 rows of 16 bytes: byte i of to[j * step] is byte j of row i, for i <
+ * rows. */
+VEC void vi_transpose_u8(uint8_t *to, uint64_t step, const uint8_t *from, uint32_t rows) {
+    /* Bytes 0 4 8 12, 1 5 9 13 and so on: of a row into its four words, and of four rows' words. */
+    const __m512i four =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i r[4], t[4];
+    UNROLL
+    for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t real = rows > 4 * i ? rows - 4 * i : 0;
+        const __mmask64 m = real >= 4 ? ~UINT64_C(0) : (UINT64_C(1) << (16 * real)) - 1;
+        r[i] = _mm512_maskz_loadu_epi8(m, from + 64 * i);
+        r[i] = _mm512_shuffle_epi8(r[i], four);
+        r[i] = _mm512_shuffle_epi8(_mm512_permutexvar_epi32(words, r[i]), four);
+    }
+    t[0] = _mm512_unpacklo_epi32(r[0], r[1]);
+    t[1] = _mm512_unpackhi_epi32(r[0], r[1]);
+    t[2] = _mm512_unpacklo_epi32(r[2], r[3]);
+    t[3] = _mm512_unpackhi_epi32(r[2], r[3]);
+    r[0] = _mm512_unpacklo_epi64(t[0], t[2]);
+    r[1] = _mm512_unpackhi_epi64(t[0], t[2]);
+    r[2] = _mm512_unpacklo_epi64(t[1], t[3]);
+    r[3] = _mm512_unpackhi_epi64(t[1], t[3]);
+    UNROLL
+    for (uint32_t i = 0; i < 4; i++) {
+        __m128i *at = (__m128i *)(void *)(to + 4 * i * step);
+        _mm_storeu_si128(at, _mm512_castsi512_si128(r[i]));
+        at = (__m128i *)(void *)(to + (4 * i + 1) * step);
+        _mm_storeu_si128(at, _mm512_extracti32x4_epi32(r[i], 1));
+        at = (__m128i *)(void *)(to + (4 * i + 2) * step);
+        _mm_storeu_si128(at, _mm512_extracti32x4_epi32(r[i], 2));
+        at = (__m128i *)(void *)(to + (4 * i + 3) * step);
+        _mm_storeu_si128(at, _mm512_extracti32x4_epi32(r[i], 3));
+    }
+}
+
 #endif

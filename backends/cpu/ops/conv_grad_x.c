@@ -1,12 +1,11 @@
-/* CONV_GRAD_X and CONV_BLOCK_GRAD_X: input gradient over lists of non-zero gradients.
+/* CONV_GRAD_X and CONV_BLOCK_GRAD_X: input gradient over lists of non-zero gradients, lanes are 16
+ * input channels. Few channels, and NCHW, go to conv_grad_plane.c.
  *
  * Every non-zero (o, oh, ow) adds its kernel to the input pixels around it. A register tile holds
  * some rows and columns of the input gradient; the kernel of each output channel lies in a frame of
  * zeros wide enough that the place of the item is only an address: lanes that it does not touch
  * add zeros, which changes no bit. Items in order of (o, oh, ow) are the contract's order, because
  * each touches a pixel at most once and the turned kernel ascends with (oh, ow).
- *
- * Lanes are 16 input channels, or with few channels ("planar") 16 pixels of a row.
  */
 #include "gradient.h"
 
@@ -19,16 +18,15 @@ typedef struct grad_x {
     conv_geom g;
     grad_source source;
     const cpu_call *call;
-    bool planar, cut; /* cut: items are chosen by column too */
+    bool cut; /* items are chosen by column too */
     map_addr x;
     uint32_t images, rows;  /* of a unit; real rows of the batch */
-    uint32_t slices;        /* blocks of input channels, or input channels */
+    uint32_t slices;        /* blocks of input channels */
     uint32_t chunk, chunks; /* output channels of a chunk, and how many chunks */
-    uint32_t tile_rows, tile_vectors, tile_cols, row_groups, segments;
+    uint32_t tile_rows, tile_vectors, row_groups, segments;
     uint32_t zero_rows, zero_cols; /* shared frames before each kernel and each of its rows */
-    uint32_t step;                 /* floats of one column: 16, planar 1 */
     uint64_t pitch, frame;         /* floats of a frame's row, and of a frame */
-    uint64_t most, list_size, flat, sum_row, sum_image;
+    uint64_t most, list_size, flat;
     uint64_t bytes;
     /* Workspace; all but the frames per thread. */
     float *frames;    /* [slices][O] frames, and a tail of zeros */
@@ -38,7 +36,6 @@ typedef struct grad_x {
     uint32_t *starts; /* [O rounded up][OH + 1] */
     item *tiles;      /* [images][flat]: the lists of every tile */
     uint32_t *from;   /* [images][row_groups*segments*chunks + 1] into tiles */
-    float *sums;      /* planar: [images][H][sum_row] */
 } grad_x;
 
 static uint64_t tiles_of(const grad_x *x) {
@@ -48,8 +45,8 @@ static uint64_t tiles_of(const grad_x *x) {
 /* How far a kernel placed by any item may stick out of a tile, in columns. */
 static uint32_t frame_zeros(const grad_x *x) {
     const conv_geom *g = &x->g;
-    const int64_t span = (int64_t)x->tile_cols - 1;
-    const int64_t last = (int64_t)(x->segments - 1) * x->tile_cols;
+    const int64_t span = (int64_t)x->tile_vectors - 1;
+    const int64_t last = (int64_t)(x->segments - 1) * x->tile_vectors;
     int64_t left = (int64_t)(g->ow - 1) * g->sw - g->pw;
     int64_t right = last + span + g->pw - (int64_t)(g->kw - 1);
     left = left < span ? left : span;
@@ -60,19 +57,15 @@ static uint32_t frame_zeros(const grad_x *x) {
 
 static void grad_x_tile(grad_x *x) {
     const conv_geom *g = &x->g;
-    const uint32_t width = x->planar ? blocks_of(g->w) : g->w;
-    const uint32_t widest = x->planar ? SPARSE_MAX / 3u : min_u32(12, SPARSE_MAX);
-    x->tile_vectors = piece_of(width, widest);
-    x->segments = ceil_div(width, x->tile_vectors);
+    x->tile_vectors = piece_of(g->w, min_u32(12, SPARSE_MAX));
+    x->segments = ceil_div(g->w, x->tile_vectors);
     x->tile_rows = max_u32(1, min_u32(8, SPARSE_MAX) / x->tile_vectors);
     x->tile_rows = min_u32(x->tile_rows, g->h);
     x->row_groups = ceil_div(g->h, x->tile_rows);
-    x->step = x->planar ? 1 : LANES;
-    x->tile_cols = x->tile_vectors * (LANES / x->step);
     x->cut = x->segments > 1 || g->pw >= g->kw;
     x->zero_rows = x->tile_rows - 1;
     x->zero_cols = frame_zeros(x);
-    x->pitch = (uint64_t)(x->zero_cols + g->kw) * x->step;
+    x->pitch = (uint64_t)(x->zero_cols + g->kw) * LANES;
     x->frame = (x->zero_rows + g->kh) * x->pitch;
 }
 
@@ -80,24 +73,21 @@ static grad_x grad_x_plan(const stn_kernel *k, uint32_t threads, void *workspace
     const bool block = k->op == STN_OP_CONV_BLOCK_GRAD_X;
     grad_x x = {.g = conv_geometry(k, &k->out[0], &k->in[block ? 3 : 1], &k->in[0])};
     const conv_geom *g = &x.g;
-    x.planar = g->c <= PLANAR_CHANNELS || k->out[0].layout == STN_NCHW;
     x.x = map_of(k->out[0].layout, g->c, g->h, g->w);
-    x.slices = x.planar ? g->c : blocks_of(g->c);
+    x.slices = blocks_of(g->c);
     x.chunk = stn_conv_chunk(g->kh, g->kw);
     x.chunks = ceil_div(g->o, x.chunk);
     grad_x_tile(&x);
     x.most = ISA(grad_most)(g);
     const uint64_t touched = (uint64_t)((g->kh - 1) / x.tile_rows + 2) *
-                             (x.segments > 1 ? (g->kw - 1) / x.tile_cols + 2 : 1);
+                             (x.segments > 1 ? (g->kw - 1) / x.tile_vectors + 2 : 1);
     x.flat = g->o * x.most * touched + COPY_ITEMS;
     x.images = (uint32_t)(UNIT_BYTES / (x.flat * sizeof(item)));
     x.images = max_u32(1, min_u32(x.images, min_u32(UNIT_IMAGES, g->n / (4 * threads))));
-    x.sum_row = (uint64_t)x.segments * x.tile_vectors * LANES;
-    x.sum_image = x.planar ? g->h * x.sum_row : 0;
 
     const uint64_t pixels = (uint64_t)g->oh * g->ow, width = blocks_of(g->o) * LANES;
     carver c = {.base = workspace};
-    const uint64_t tail = (x.zero_rows + 1) * x.pitch + (x.zero_cols + LANES) * x.step;
+    const uint64_t tail = (x.zero_rows + 1) * x.pitch + (x.zero_cols + 1) * LANES;
     x.frames = carve(&c, (x.slices * g->o * x.frame + tail) * sizeof *x.frames);
     x.gz = carve(&c, threads * pixels * LANES * sizeof *x.gz);
     x.list_size = width * x.most + COPY_ITEMS;
@@ -106,7 +96,6 @@ static grad_x grad_x_plan(const stn_kernel *k, uint32_t threads, void *workspace
     x.starts = carve(&c, threads * width * (g->oh + 1) * sizeof *x.starts);
     x.tiles = carve(&c, threads * x.images * x.flat * sizeof *x.tiles);
     x.from = carve(&c, threads * x.images * (tiles_of(&x) + 1) * sizeof *x.from);
-    x.sums = carve(&c, threads * x.images * x.sum_image * sizeof *x.sums);
     x.bytes = c.used;
     return x;
 }
@@ -117,14 +106,13 @@ static void fill_frames(void *user, uint32_t slice, uint32_t thread) {
     const grad_x *x = user;
     const conv_geom *g = &x->g;
     const float *w = x->call->in[x->call->kernel->n_in - 1];
-    const uint32_t first = x->planar ? slice : slice * LANES;
-    const uint32_t lanes = x->planar ? 1 : min_u32(LANES, g->c - first);
+    const uint32_t first = slice * LANES, lanes = min_u32(LANES, g->c - first);
     float *frame = x->frames + (uint64_t)slice * g->o * x->frame;
     memset(frame, 0, g->o * x->frame * sizeof *frame);
     for (uint32_t o = 0; o < g->o; o++, frame += x->frame) {
         for (uint32_t i = 0; i < g->kh * g->kw; i++) {
             float *to = frame + (x->zero_rows + i / g->kw) * x->pitch +
-                        (uint64_t)(x->zero_cols + i % g->kw) * x->step;
+                        (uint64_t)(x->zero_cols + i % g->kw) * LANES;
             const float *from = w + ((uint64_t)o * g->c + first) * g->kh * g->kw + i;
             for (uint32_t j = 0; j < lanes; j++) {
                 to[j] = from[(uint64_t)j * g->kh * g->kw];
@@ -137,7 +125,7 @@ static void fill_frames(void *user, uint32_t slice, uint32_t thread) {
 
 /* Per-thread pieces of the workspace. */
 typedef struct grad_x_local {
-    float *gz, *sums;
+    float *gz;
     item *list, *tiles;
     uint32_t *count, *starts, *from;
 } grad_x_local;
@@ -147,7 +135,6 @@ static grad_x_local local_of(const grad_x *x, uint32_t thread) {
     const uint64_t width = blocks_of(g->o) * LANES;
     return (grad_x_local){
         .gz = x->gz + (uint64_t)thread * g->oh * g->ow * LANES,
-        .sums = x->sums + thread * x->images * x->sum_image,
         .list = x->list + thread * x->list_size,
         .tiles = x->tiles + thread * x->images * x->flat,
         .count = x->count + thread * width,
@@ -172,9 +159,9 @@ static item *copy_cut(const grad_x *x, const grad_x_local *l, uint32_t o, uint32
     const item *list = l->list + o * x->most;
     const uint32_t *starts = l->starts + (uint64_t)o * (g->oh + 1);
     /* Columns ow*sw from `from` on, `range` of them, reach the segment. */
-    const int64_t left = (int64_t)segment * x->tile_cols + g->pw - (int64_t)(g->kw - 1);
-    const int64_t from = left * x->step;
-    const uint64_t range = (uint64_t)(g->kw - 1 + x->tile_cols - 1) * x->step;
+    const int64_t left = (int64_t)segment * x->tile_vectors + g->pw - (int64_t)(g->kw - 1);
+    const int64_t from = left * LANES;
+    const uint64_t range = (uint64_t)(g->kw - 1 + x->tile_vectors - 1) * LANES;
     const int64_t shift = (int64_t)((o % x->chunk) * x->frame);
     for (uint32_t r = low; r < end; r++) {
         const int64_t row = shift - (int64_t)(r * g->sh * x->pitch) - from;
@@ -220,7 +207,7 @@ static void list_image(const grad_x *x, const grad_x_local *l, uint32_t n, uint3
     memset(l->count, 0, (uint64_t)blocks_of(g->o) * LANES * sizeof *l->count);
     grad_lists lists = {.most = x->most};
     lists.row_step = -(int32_t)(g->sh * x->pitch);
-    lists.col_step = -(int32_t)(g->sw * x->step);
+    lists.col_step = -(int32_t)(g->sw * LANES);
     for (uint32_t b = 0; b < blocks_of(g->o); b++) {
         for (uint32_t j = 0; j < LANES; j++) {
             lists.shift[j] = (int32_t)((b * LANES + j) % x->chunk * x->frame);
@@ -236,19 +223,18 @@ static void list_image(const grad_x *x, const grad_x_local *l, uint32_t n, uint3
 /* ---- sums ----------------------------------------------------------------------------------- */
 
 /* One tile of one slice: all images of the unit, one chunk. */
-static void sum_tile(const grad_x *x, const grad_x_local *l, float *out, uint64_t image_pitch,
-                     uint32_t images, uint32_t slice, uint32_t chunk, uint32_t tile) {
+static void sum_tile(const grad_x *x, const grad_x_local *l, float *out, uint32_t images,
+                     uint32_t slice, uint32_t chunk, uint32_t tile) {
     const conv_geom *g = &x->g;
     const uint32_t top = tile / x->segments * x->tile_rows;
     const uint32_t vector = tile % x->segments * x->tile_vectors;
-    const uint32_t left = tile % x->segments * x->tile_cols;
-    const uint32_t vectors = x->planar ? x->tile_vectors : min_u32(x->tile_vectors, g->w - vector);
+    const uint32_t vectors = min_u32(x->tile_vectors, g->w - vector);
     const sparse_fn kernel = ISA(sparse_kernel)(min_u32(x->tile_rows, g->h - top), vectors);
-    const uint64_t row = x->planar ? x->sum_row : (uint64_t)g->w * LANES;
+    const uint64_t row = (uint64_t)g->w * LANES;
     sparse job = {
         .p = x->frames + ((uint64_t)slice * g->o + chunk * x->chunk) * x->frame +
              (x->zero_rows + top + g->ph) * x->pitch +
-             (uint64_t)(x->zero_cols + left + g->pw) * x->step,
+             (uint64_t)(x->zero_cols + vector + g->pw) * LANES,
         .pitch = (ptrdiff_t)x->pitch,
         .out_pitch = (ptrdiff_t)row,
         .add = chunk > 0,
@@ -258,19 +244,8 @@ static void sum_tile(const grad_x *x, const grad_x_local *l, float *out, uint64_
         const uint32_t *from = l->from + i * (tiles_of(x) + 1) + (uint64_t)tile * x->chunks + chunk;
         job.item = l->tiles + i * x->flat + from[0];
         job.items = from[1] - from[0];
-        job.out = out + i * image_pitch + top * row + (uint64_t)vector * LANES;
+        job.out = out + i * x->x.image + top * row + (uint64_t)vector * LANES;
         kernel(&job);
-    }
-}
-
-/* Stores channel c of an image from its sums[H][sum_row]. */
-static void store_planar(const grad_x *x, const float *sums, float *image, uint32_t c) {
-    const conv_geom *g = &x->g;
-    float *to = image + map_channel(&x->x, c);
-    for (uint32_t h = 0; h < g->h; h++) {
-        for (uint32_t w = 0; w < g->w; w++) {
-            to[((uint64_t)h * g->w + w) * x->x.step] = sums[h * x->sum_row + w];
-        }
     }
 }
 
@@ -290,18 +265,11 @@ static void grad_x_unit(void *user, uint32_t unit, uint32_t thread) {
     for (uint32_t i = 0; i < images; i++) {
         list_image(x, &l, first + i, i);
     }
-    if (x->planar && x->x.step > 1) {
-        memset(gx, 0, images * x->x.image * sizeof *gx); /* lanes past C */
-    }
     for (uint32_t s = 0; s < x->slices; s++) {
-        float *out = x->planar ? l.sums : gx + s * x->x.plane;
         for (uint32_t c = 0; c < x->chunks; c++) {
             for (uint32_t t = 0; t < x->row_groups * x->segments; t++) {
-                sum_tile(x, &l, out, x->planar ? x->sum_image : x->x.image, images, s, c, t);
+                sum_tile(x, &l, gx + s * x->x.plane, images, s, c, t);
             }
-        }
-        for (uint32_t i = 0; x->planar && i < images; i++) {
-            store_planar(x, l.sums + i * x->sum_image, gx + i * x->x.image, s);
         }
     }
     check_finite(x->call, gx, images * x->x.image);
@@ -315,7 +283,7 @@ static void run_grad_x(const cpu_call *call) {
     x.rows = min_u32(cpu_rows(call), g->n);
     const uint64_t end = x.slices * g->o * x.frame;
     memset(x.frames + end, 0,
-           ((x.zero_rows + 1) * x.pitch + (x.zero_cols + LANES) * x.step) * sizeof *x.frames);
+           ((x.zero_rows + 1) * x.pitch + (x.zero_cols + 1) * LANES) * sizeof *x.frames);
     cpu_pool_run(call->pool, x.slices, fill_frames, &x);
     cpu_pool_run(call->pool, ceil_div(x.rows, x.images), grad_x_unit, &x);
 }
@@ -325,6 +293,9 @@ bool ISA(conv_grad_x)(const stn_kernel *k, uint32_t threads, cpu_impl *impl) {
     const conv_geom g = conv_geometry(k, &k->out[0], &k->in[block ? 3 : 1], &k->in[0]);
     if (!conv_fits(&g) || !ISA(grad_readable)(k, &g) || k->in[k->n_in - 1].layout != STN_NCHW) {
         return false;
+    }
+    if (g.c <= PLANAR_CHANNELS || k->out[0].layout == STN_NCHW) {
+        return ISA(conv_grad_plane)(k, threads, impl);
     }
     const grad_x x = grad_x_plan(k, threads, NULL);
     const uint64_t reach = x.chunk * x.frame + (g.oh * g.sh + g.kh) * x.pitch;

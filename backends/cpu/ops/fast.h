@@ -14,6 +14,7 @@ bool ISA(warp)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(elementwise)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(conv_grad_x)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(linear_block)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
+bool ISA(conv_grad_plane)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(linear)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(bias_grad)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(conv_grad_w)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);

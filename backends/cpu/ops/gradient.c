@@ -32,19 +32,6 @@ uint32_t ISA(grad_most)(const conv_geom *g) {
     return g->pooled && pool_disjoint(g) ? g->poh * g->pow : g->oh * g->ow;
 }
 
-/* ACT_GRAD of one vector. */
-VEC vf undo_act(const conv_geom *g, const float *gy, const float *y) {
-    const vf grad = v_load(gy);
-    if (!g->act) {
-        return grad;
-    }
-    const vm on = v_gt(v_load(y), v_zero());
-    if (g->slope < 0.0f || g->slope > 0.0f) {
-        return v_select(on, grad, v_snap(v_mul(v_set1(g->slope), grad), v_set1(STN_LIM_G)));
-    }
-    return v_keep(on, grad);
-}
-
 /* MAXPOOL_GRAD: each window gives its gradient to the pixel it took; overlapping windows add in
  * row-major order from +0, snapped at the end. */
 static void undo_pool(const conv_geom *g, const float *gy, const float *y, const uint8_t *index,
@@ -73,19 +60,16 @@ static void undo_pool(const conv_geom *g, const float *gy, const float *y, const
     }
 }
 
-/* gz of one block of image n: a pointer into gy where nothing is to be undone, otherwise computed
- * into scratch. gy and y point to the block. */
-static const float *undo_block(const conv_geom *g, const float *gy, const float *y,
-                               const uint8_t *index, float *scratch) {
+const float *ISA(grad_dense)(const conv_geom *g, const grad_block *b, float *scratch) {
     if (g->pooled) {
-        undo_pool(g, gy, y, index, scratch);
+        undo_pool(g, b->gy, b->y, b->index, scratch);
         return scratch;
     }
     if (!g->act) {
-        return gy;
+        return b->gy;
     }
     for (uint64_t i = 0; i < (uint64_t)g->poh * g->pow; i++) {
-        v_store(scratch + i * LANES, undo_act(g, gy + i * LANES, y + i * LANES));
+        v_store(scratch + i * LANES, undo_act(g, b->gy + i * LANES, b->y + i * LANES));
     }
     return scratch;
 }
@@ -271,16 +255,12 @@ static void list_windows(const conv_geom *g, const float *gy, const float *y, co
 void ISA(grad_list)(const grad_source *s, uint32_t n, uint32_t block, const grad_lists *lists,
                     float *scratch, float *plane) {
     const conv_geom *g = s->g;
-    const uint64_t pixels = (uint64_t)g->poh * g->pow;
-    const uint64_t at = ((uint64_t)n * blocks_of(g->o) + block) * pixels * LANES;
-    /* Without an activation y is not read; any valid address will do. */
-    const float *gy = s->gy + at, *y = s->y == NULL ? gy : s->y + at;
-    const uint8_t *index = s->index == NULL ? NULL : s->index + at;
+    const grad_block b = grad_block_of(s, n, block);
     if (g->pooled && pool_disjoint(g) && list_keys_fit(g, lists)) {
-        list_windows(g, gy, y, index, lists, plane);
+        list_windows(g, b.gy, b.y, b.index, lists, plane);
         return;
     }
-    const float *gz = undo_block(g, gy, y, index, scratch);
+    const float *gz = ISA(grad_dense)(g, &b, scratch);
     list_pixels(g, gz, lists);
     if (plane != NULL) {
         ISA(grad_plane)(gz, g->oh * g->ow, plane);

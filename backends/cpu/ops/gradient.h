@@ -20,6 +20,38 @@ typedef struct grad_source {
 
 grad_source ISA(grad_source)(const conv_geom *g, const cpu_call *call);
 
+/* One block of one image of a source. */
+typedef struct grad_block {
+    const float *gy, *y;
+    const uint8_t *index;
+} grad_block;
+
+static inline grad_block grad_block_of(const grad_source *s, uint32_t n, uint32_t block) {
+    const conv_geom *g = s->g;
+    const uint64_t at = ((uint64_t)n * blocks_of(g->o) + block) * g->poh * g->pow * LANES;
+    grad_block b = {.gy = s->gy + at};
+    /* Without an activation y is not read; any valid address will do. */
+    b.y = s->y == NULL ? b.gy : s->y + at;
+    b.index = s->index == NULL ? NULL : s->index + at;
+    return b;
+}
+
+/* ACT_GRAD of one vector. */
+VEC vf undo_act(const conv_geom *g, const float *gy, const float *y) {
+    const vf grad = v_load(gy);
+    if (!g->act) {
+        return grad;
+    }
+    const vm on = v_gt(v_load(y), v_zero());
+    if (g->slope < 0.0f || g->slope > 0.0f) {
+        return v_select(on, grad, v_snap(v_mul(v_set1(g->slope), grad), v_set1(STN_LIM_G)));
+    }
+    return v_keep(on, grad);
+}
+
+/* gz of a block: b->gy where nothing is to be undone, otherwise computed into scratch[OH*OW*16]. */
+const float *ISA(grad_dense)(const conv_geom *g, const grad_block *b, float *scratch);
+
 /* True if the layouts of gy, y and index are those that this file reads. */
 bool ISA(grad_readable)(const stn_kernel *k, const conv_geom *g);
 

@@ -1,0 +1,81 @@
+/* The kernels of slide.h, one per height of the window. */
+#include "slide.h"
+
+#include "gradient_bits.h"
+
+/* The window moves a row down: its first row is stored at `row`, a new one loaded behind it. */
+VEC void slide_down(float *row, const uint32_t rows, vf a[SLIDE_MAX]) {
+    v_store(row, a[0]);
+    UNROLL
+    for (uint32_t k = 0; k + 1 < rows; k++) {
+        a[k] = a[k + 1];
+    }
+    a[rows - 1] = v_load(row + rows * LANES);
+}
+
+VEC void slide_body(const slide *job, const uint32_t rows, const bool windows) {
+    const uint32_t words = windows ? 1 : job->words;
+    const uint64_t pitch = windows ? GRAD_RECORD : job->pitch;
+    const uint64_t at_pitch = windows ? GRAD_RECORD : job->at_pitch;
+    const float *frame = job->frame;
+    const ptrdiff_t shift = job->shift;
+    float *row = job->sum;
+    vf a[SLIDE_MAX];
+    UNROLL
+    for (uint32_t k = 0; k < rows; k++) {
+        a[k] = v_load(row + k * LANES);
+    }
+    for (uint32_t step = 0; step < job->steps; step++) {
+        for (uint32_t m = 0; m < words; m++) {
+            const float *g = job->g + step * pitch + m * SLIDE_WORD;
+            const int32_t *at = job->at + step * at_pitch + m * SLIDE_WORD;
+            uint64_t left = job->mask[m * job->word_step + step] & job->keep[m];
+            for (; left != 0; left &= left - 1) {
+                const uint32_t bit = (uint32_t)__builtin_ctzll(left);
+                const uint32_t i = windows ? bit % LANES : bit;
+                const vf value = v_set1(g[i]);
+                const float *w = frame + (at[i] + shift);
+                /* Pins the address: otherwise one address computation is made per row. */
+                __asm__("" : "+r"(w));
+                UNROLL
+                for (uint32_t k = 0; k < rows; k++) {
+                    a[k] = v_fma(value, v_load(w + k * LANES), a[k]);
+                }
+            }
+        }
+        if (windows) {
+            slide_down(row, rows, a);
+            slide_down(row + LANES, rows, a);
+            row += 2 * LANES;
+        }
+        for (uint32_t i = 0; !windows && i < job->advance; i++, row += LANES) {
+            slide_down(row, rows, a);
+        }
+    }
+    UNROLL
+    for (uint32_t k = 0; k < rows; k++) {
+        v_store(row + k * LANES, a[k]);
+    }
+}
+
+#define SLIDE_COMMON(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#if defined(CPU_ISA_AVX512)
+#define SLIDE_EACH(X) SLIDE_COMMON(X) X(8) X(9) X(10) X(11) X(12)
+#else
+#define SLIDE_EACH(X) SLIDE_COMMON(X)
+#endif
+
+#define SLIDE_DEFINE(rows)                                                                         \
+    static __attribute__((noinline)) void slide_lines_##rows(const slide *job) {                   \
+        slide_body(job, rows, false);                                                              \
+    }                                                                                              \
+    static __attribute__((noinline)) void slide_windows_##rows(const slide *job) {                 \
+        slide_body(job, rows, true);                                                               \
+    }
+SLIDE_EACH(SLIDE_DEFINE)
+
+slide_fn ISA(slide_kernel)(uint32_t rows, bool windows) {
+#define SLIDE_ENTRY(rows) [rows] = {slide_lines_##rows, slide_windows_##rows},
+    static const slide_fn kernel[SLIDE_MAX + 1][2] = {SLIDE_EACH(SLIDE_ENTRY)};
+    return kernel[rows][windows];
+}
