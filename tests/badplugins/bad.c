@@ -297,6 +297,7 @@ static const struct {
                      op_free,
                      prepare_end,
                      NULL,
+                     NULL,
                      NULL}};
 
 #elif BAD_KIND == 2
