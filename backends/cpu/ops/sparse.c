@@ -46,8 +46,8 @@ VEC void sparse_body(const sparse *job, const uint32_t rows, const uint32_t vect
     X(7, 2)                                                                                        \
     X(3, 3)                                                                                        \
     X(4, 3)                                                                                        \
-    X(2, 4) X(3, 4) X(2, 5) X(2, 6) X(2, 7) X(1, 8) X(1, 9) X(1, 10) X(1, 11) X(1, 12) X(1, 13)    \
-        X(1, 14)
+    X(2, 4)                                                                                        \
+    X(3, 4) X(2, 5) X(2, 6) X(2, 7) X(1, 8) X(1, 9) X(1, 10) X(1, 11) X(1, 12) X(1, 13) X(1, 14)
 #else
 #define SPARSE_WIDE(X)
 #endif
