@@ -176,11 +176,6 @@ static void each_case(void (*fn)(const char *c)) {
     }
 }
 
-/* A case with inputs and one or more outputs, all whole. */
-static optest_case new_case(uint32_t op, uint32_t params_size, uint32_t rows) {
-    return case_new(op, params_size, rows);
-}
-
 static void add_in(optest_case *c, stn_tensor t) {
     case_in(c, t, OPTEST_X, true);
     /* Operands with fewer rows than the batch, such as weights, are whole. */
@@ -194,7 +189,7 @@ static void add_out(optest_case *c, stn_tensor t) {
 /* ---- families ------------------------------------------------------------------------------- */
 
 static void bias_gradient(const char *c, stn_tensor gy, const float *g) {
-    optest_case b = new_case(STN_OP_BIAS_GRAD, sizeof(stn_reduce_params), gy.dim[0]);
+    optest_case b = case_new(STN_OP_BIAS_GRAD, sizeof(stn_reduce_params), gy.dim[0]);
     float *out[1];
     b.params.reduce.shards = SHARDS;
     add_in(&b, gy);
@@ -203,16 +198,14 @@ static void bias_gradient(const char *c, stn_tensor gy, const float *g) {
     compare(c, "grad_bias", out[0], gy.dim[1], false);
 }
 
-static void check_conv(const char *c) {
+/* CONV or LINEAR, set up in f, with all gradients. */
+static void check_product(const char *c, optest_case f, uint32_t grad_x, uint32_t grad_w) {
     stn_tensor x = shape(c, "input"), w = shape(c, "weight"), y = shape(c, "output");
-    uint32_t stride = (uint32_t)number(c, "attr", 0), pad = (uint32_t)number(c, "attr", 1);
     float *xv = values(c, "input"), *wv = values(c, "weight"), *bv = values(c, "bias");
     float *g = values(c, "grad_output"), *out[1];
-    optest_case f = new_case(STN_OP_CONV, sizeof(stn_conv_params), x.dim[0]);
-    f.params.conv = (stn_conv_params){sizeof(stn_conv_params), stride, stride, pad, pad, SHARDS};
     optest_case gx = f, gw = f;
-    gx.op = STN_OP_CONV_GRAD_X;
-    gw.op = STN_OP_CONV_GRAD_W;
+    gx.op = grad_x;
+    gw.op = grad_w;
     add_in(&f, x);
     add_in(&f, w);
     add_in(&f, case_vector(w.dim[0]));
@@ -232,32 +225,17 @@ static void check_conv(const char *c) {
     bias_gradient(c, y, g);
 }
 
+static void check_conv(const char *c) {
+    uint32_t stride = (uint32_t)number(c, "attr", 0), pad = (uint32_t)number(c, "attr", 1);
+    optest_case f = case_new(STN_OP_CONV, sizeof(stn_conv_params), shape(c, "input").dim[0]);
+    f.params.conv = (stn_conv_params){sizeof(stn_conv_params), stride, stride, pad, pad, SHARDS};
+    check_product(c, f, STN_OP_CONV_GRAD_X, STN_OP_CONV_GRAD_W);
+}
+
 static void check_linear(const char *c) {
-    stn_tensor x = shape(c, "input"), w = shape(c, "weight"), y = shape(c, "output");
-    float *xv = values(c, "input"), *wv = values(c, "weight"), *bv = values(c, "bias");
-    float *g = values(c, "grad_output"), *out[1];
-    optest_case f = new_case(STN_OP_LINEAR, sizeof(stn_linear_params), x.dim[0]);
+    optest_case f = case_new(STN_OP_LINEAR, sizeof(stn_linear_params), shape(c, "input").dim[0]);
     f.params.linear.shards = SHARDS;
-    optest_case gx = f, gw = f;
-    gx.op = STN_OP_LINEAR_GRAD_X;
-    gw.op = STN_OP_LINEAR_GRAD_W;
-    add_in(&f, x);
-    add_in(&f, w);
-    add_in(&f, case_vector(w.dim[0]));
-    add_out(&f, y);
-    run(&f, (const void *[]){xv, wv, bv}, out);
-    compare(c, "output", out[0], optest_elems(&y), false);
-    add_in(&gx, y);
-    add_in(&gx, w);
-    add_out(&gx, x);
-    run(&gx, (const void *[]){g, wv}, out);
-    compare(c, "grad_input", out[0], optest_elems(&x), false);
-    add_in(&gw, y);
-    add_in(&gw, x);
-    add_out(&gw, w);
-    run(&gw, (const void *[]){g, xv}, out);
-    compare(c, "grad_weight", out[0], optest_elems(&w), false);
-    bias_gradient(c, y, g);
+    check_product(c, f, STN_OP_LINEAR_GRAD_X, STN_OP_LINEAR_GRAD_W);
 }
 
 static void check_dense(const char *c) {
@@ -267,7 +245,7 @@ static void check_dense(const char *c) {
     }
     stn_tensor x = shape(c, "input");
     float *xv = values(c, "input"), *g = values(c, "grad_output"), *out[1];
-    optest_case f = new_case(STN_OP_ACT, sizeof(stn_act_params), x.dim[0]);
+    optest_case f = case_new(STN_OP_ACT, sizeof(stn_act_params), x.dim[0]);
     f.params.act.slope = (float)number(c, "hyper", 0);
     optest_case b = f;
     b.op = STN_OP_ACT_GRAD;
@@ -288,7 +266,7 @@ static void check_pool(const char *c) {
     uint32_t window = (uint32_t)number(c, "attr", 0), stride = (uint32_t)number(c, "attr", 1);
     float *xv = values(c, "input"), *g = values(c, "grad_output"), *out[2];
     optest_case f =
-        new_case(max ? STN_OP_MAXPOOL : STN_OP_AVGPOOL, sizeof(stn_pool_params), x.dim[0]);
+        case_new(max ? STN_OP_MAXPOOL : STN_OP_AVGPOOL, sizeof(stn_pool_params), x.dim[0]);
     f.params.pool = (stn_pool_params){
         sizeof(stn_pool_params), window, window, stride, stride, (float)(1.0 / (window * window))};
     f.limit = window * window;
@@ -315,7 +293,7 @@ static void check_pool(const char *c) {
 
 static optest_case bn_case(const char *c, uint32_t op, const stn_tensor *x) {
     double n = (double)x->dim[0] * x->dim[2] * x->dim[3];
-    optest_case b = new_case(op, sizeof(stn_bn_params), x->dim[0]);
+    optest_case b = case_new(op, sizeof(stn_bn_params), x->dim[0]);
     b.params.bn =
         (stn_bn_params){sizeof(stn_bn_params),        SHARDS,       (float)number(c, "hyper", 0),
                         (float)number(c, "hyper", 1), OPTEST_INV_N, OPTEST_INV_N1};
@@ -377,7 +355,7 @@ static void check_bn(const char *c) {
 /* ---- sampler -------------------------------------------------------------------------------- */
 
 static optest_case warp_case(uint32_t op, const stn_warp_params *p, uint32_t rows) {
-    optest_case c = new_case(op, sizeof *p, rows);
+    optest_case c = case_new(op, sizeof *p, rows);
     c.params.warp = *p;
     return c;
 }
@@ -493,7 +471,7 @@ static void check_sampler(const char *c) {
 static void check_compose(const char *c) {
     stn_tensor theta = case_matrix(shape(c, "a").dim[0], 6);
     float *a = values(c, "a"), *b = values(c, "b"), *out[2];
-    optest_case f = new_case(STN_OP_COMPOSE, sizeof(stn_none_params), theta.dim[0]), g = f;
+    optest_case f = case_new(STN_OP_COMPOSE, sizeof(stn_none_params), theta.dim[0]), g = f;
     g.op = STN_OP_COMPOSE_GRAD;
     add_in(&f, theta);
     add_in(&f, theta);
@@ -518,7 +496,7 @@ static void check_loss(const char *c) {
     for (uint32_t i = 0; i < rows * heads; i++) {
         labels[i] = (int32_t)lv[i];
     }
-    optest_case f = new_case(STN_OP_XENT, sizeof(stn_loss_params), rows);
+    optest_case f = case_new(STN_OP_XENT, sizeof(stn_loss_params), rows);
     f.params.loss = (stn_loss_params){sizeof(stn_loss_params), heads, classes, OPTEST_INV_N};
     f.scalar[OPTEST_INV_N] = (float)(1.0 / rows);
     f.limit = classes;
@@ -563,7 +541,7 @@ static void check_optimizer(const char *c) {
     bool adam = strcmp(c, "adam") == 0;
     stn_tensor w = case_vector(shape(c, "start").dim[0]);
     uint32_t n = w.dim[0], states = adam ? 2 : 1;
-    optest_case o = new_case(adam ? STN_OP_ADAM : STN_OP_SGD, sizeof(stn_opt_params), 1);
+    optest_case o = case_new(adam ? STN_OP_ADAM : STN_OP_SGD, sizeof(stn_opt_params), 1);
     o.params.opt.slot_lr = OPTEST_LR;
     o.params.opt.slot_eps = OPTEST_EPS;
     o.params.opt.slot_lw = OPTEST_LW;
