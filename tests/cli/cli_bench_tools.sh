@@ -1,4 +1,4 @@
-# tools/bench-torch and tools/bench-scale: the form of their tables, and clear refusals. PyTorch is
+# tools/bench-torch, bench-scale and plot-scale: the form of their tables, and clear refusals. PyTorch is
 # played by a script that prints fixed figures.
 . "$(dirname "$0")/lib.sh"
 small_data data
@@ -45,6 +45,12 @@ expect 0 "$source_dir/tools/bench-scale" --stnrun "$stnrun" --repeats 1 --batche
 grep -qE '^batch,1,sl1,8,28(,[0-9]+\.?[0-9]*){5}$' out || { bad "no point of a batch" && cat out; }
 grep -qE '^side,1,sl1,16,32,' out || bad "no point of a side"
 grep -qE '^network,1,cnn,256,28,' out || bad "no point of a network"
+cp out scale.csv
+expect 0 "$source_dir/tools/plot-scale" scale.csv
+says out "<svg"
+says out "cnn"
+expect 2 "$source_dir/tools/plot-scale" no/such
+one_line
 expect 2 "$source_dir/tools/bench-scale" --stnrun no/such
 one_line
 finish
