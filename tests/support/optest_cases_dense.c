@@ -127,8 +127,9 @@ static const struct map_shape {
     uint32_t n, c, h, w, count;
     bool tiny;
 } maps[] = {
-    {1, 1, 1, 1, 1, true},   {2, 3, 3, 5, 2, true},     {5, 7, 1, 1, 3, true},
-    {3, 17, 5, 3, 3, false}, {2, 64, 10, 10, 1, false}, {4, 32, 1, 1, 4, false},
+    {1, 1, 1, 1, 1, true},      {2, 3, 3, 5, 2, true},     {5, 7, 1, 1, 3, true},
+    {3, 17, 5, 3, 3, false},    {2, 64, 10, 10, 1, false}, {4, 32, 1, 1, 4, false},
+    {60, 301, 1, 1, 57, false}, /* more than one task, odd ends */
 };
 
 static void activation(const struct map_shape *s, float slope) {
@@ -183,7 +184,7 @@ static const struct bn_shape {
     {2, 1, 1, 1, 16, 2, true, true},     {8, 3, 1, 1, 2, 7, false, true},
     {3, 5, 5, 4, 2, 3, true, true},      {4, 5, 6, 7, 16, 4, false, false},
     {3, 17, 5, 5, 16, 3, true, false},   {7, 33, 3, 3, 4, 5, true, false},
-    {2, 64, 10, 10, 16, 2, true, false},
+    {2, 64, 10, 10, 16, 2, true, false}, {9, 37, 1, 1, 4, 7, true, false},
 };
 
 static optest_case bn_case(const struct bn_shape *s, uint32_t op) {

@@ -124,11 +124,10 @@ VEC vi vi_load_u8(const uint8_t *p) {
                     _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)));
 }
 VEC void vi_store_u8(uint8_t *p, vi x) {
-    int32_t lane[16];
-    vi_store(lane, x);
-    for (uint32_t i = 0; i < 16; i++) {
-        p[i] = (uint8_t)lane[i];
-    }
+    /* Packing goes half by half: lanes 0-3 8-11 4-7 12-15. */
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xd8);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_packus_epi16(_mm256_castsi256_si128(words),
+                                                            _mm256_extracti128_si256(words, 1)));
 }
 VEC_INTEGER(vi_add, _mm256_add_epi32)
 VEC_INTEGER(vi_mul, _mm256_mullo_epi32)
@@ -136,6 +135,17 @@ VEC_INTEGER(vi_max, _mm256_max_epi32)
 VEC_INTEGER(vi_sub, _mm256_sub_epi32)
 VEC_INTEGER(vi_and, _mm256_and_si256)
 VEC_INTEGER(vi_or, _mm256_or_si256)
+VEC_INTEGER(vi_xor, _mm256_xor_si256)
+VEC __m256i vec_mul_wide(__m256i x, __m256i y, __m256i *high) {
+    const __m256i even = _mm256_mul_epu32(x, y);
+    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), y);
+    *high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+    return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
+}
+VEC vi vi_mul_wide(vi x, uint32_t y, vi *high) {
+    const __m256i m = _mm256_set1_epi32((int32_t)y);
+    return VEC_BOTH(vi, vec_mul_wide(x.a, m, &high->a), vec_mul_wide(x.b, m, &high->b));
+}
 VEC vi vi_half(vi x) {
     return VEC_BOTH(vi, _mm256_srli_epi32(x.a, 1), _mm256_srli_epi32(x.b, 1));
 }
@@ -157,6 +167,14 @@ VEC vm vi_below(vi x, vi y) {
                                                          _mm256_cmpgt_epi32(y.a, x.a))),
                     _mm256_castsi256_ps(_mm256_and_si256(_mm256_cmpgt_epi32(x.b, minus),
                                                          _mm256_cmpgt_epi32(y.b, x.b))));
+}
+VEC vm vi_less(vi x, vi y) {
+    const __m256i top = _mm256_set1_epi32(INT32_MIN);
+    return VEC_BOTH(vm,
+                    _mm256_castsi256_ps(
+                        _mm256_cmpgt_epi32(_mm256_xor_si256(y.a, top), _mm256_xor_si256(x.a, top))),
+                    _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_xor_si256(y.b, top),
+                                                           _mm256_xor_si256(x.b, top))));
 }
 VEC bool vi_any_ge(vi x, int32_t limit) {
     const __m256i below = _mm256_set1_epi32(limit - 1);
@@ -198,28 +216,22 @@ VEC void v_turn_eight(__m256 r[8]) {
     }
 }
 
-/* Rows become columns, a quarter of 8 x 8 after the other. */
+/* Rows become columns: each quarter of 8 x 8 is turned, two of them change places. */
 VEC void v_transpose(vf r[16]) {
-    __m256 upper[8], lower[8];
+    __m256 quarter[4][8];
     UNROLL
-    for (uint32_t i = 0; i < 8; i++) {
-        upper[i] = r[i].b;
-        lower[i] = r[i + 8].a;
+    for (uint32_t q = 0; q < 4; q++) {
+        UNROLL
+        for (uint32_t i = 0; i < 8; i++) {
+            const vf row = r[q / 2 * 8 + i];
+            quarter[q][i] = q % 2 == 0 ? row.a : row.b;
+        }
+        v_turn_eight(quarter[q]);
     }
-    v_turn_eight(upper);
-    v_turn_eight(lower);
-    __m256 first[8], last[8];
     UNROLL
     for (uint32_t i = 0; i < 8; i++) {
-        first[i] = r[i].a;
-        last[i] = r[i + 8].b;
-    }
-    v_turn_eight(first);
-    v_turn_eight(last);
-    UNROLL
-    for (uint32_t i = 0; i < 8; i++) {
-        r[i] = VEC_BOTH(vf, first[i], lower[i]);
-        r[i + 8] = VEC_BOTH(vf, upper[i], last[i]);
+        r[i] = VEC_BOTH(vf, quarter[0][i], quarter[2][i]);
+        r[i + 8] = VEC_BOTH(vf, quarter[1][i], quarter[3][i]);
     }
 }
 

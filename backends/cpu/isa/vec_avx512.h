@@ -116,6 +116,17 @@ VEC vi vi_and(vi a, vi b) {
 VEC vi vi_or(vi a, vi b) {
     return _mm512_or_si512(a, b);
 }
+VEC vi vi_xor(vi a, vi b) {
+    return _mm512_xor_si512(a, b);
+}
+/* The low halves of the unsigned products; *high: the high ones. */
+VEC vi vi_mul_wide(vi a, uint32_t b, vi *high) {
+    const __m512i m = _mm512_set1_epi32((int32_t)b);
+    const __m512i even = _mm512_mul_epu32(a, m);
+    const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), m);
+    *high = _mm512_mask_mov_epi32(_mm512_srli_epi64(even, 32), 0xaaaa, odd);
+    return _mm512_mask_mov_epi32(even, 0xaaaa, _mm512_slli_epi64(odd, 32));
+}
 /* Logical shift right by one. */
 VEC vi vi_half(vi a) {
     return _mm512_srli_epi32(a, 1);
@@ -131,6 +142,10 @@ VEC vm vi_eq(vi a, vi b) {
 }
 /* 0 <= a < b, b > 0. */
 VEC vm vi_below(vi a, vi b) {
+    return _mm512_cmplt_epu32_mask(a, b);
+}
+/* Of unsigned values. */
+VEC vm vi_less(vi a, vi b) {
     return _mm512_cmplt_epu32_mask(a, b);
 }
 VEC bool vi_any_ge(vi a, int32_t limit) {

@@ -27,6 +27,8 @@
 
 typedef float vec_f4 __attribute__((vector_size(16)));
 typedef int32_t vec_i4 __attribute__((vector_size(16)));
+typedef uint32_t vec_u4 __attribute__((vector_size(16)));
+typedef uint64_t vec_u2 __attribute__((vector_size(16)));
 typedef struct vf {
     vec_f4 q[4];
 } vf;
@@ -214,6 +216,19 @@ VEC vi vi_and(vi x, vi y) {
 VEC vi vi_or(vi x, vi y) {
     VEC_MAP(vi, x.q[i] | y.q[i]);
 }
+VEC vi vi_xor(vi x, vi y) {
+    VEC_MAP(vi, x.q[i] ^ y.q[i]);
+}
+VEC vi vi_mul_wide(vi x, uint32_t y, vi *high) {
+    const vec_u2 low = {UINT32_MAX, UINT32_MAX}, factor = {y, y};
+    vi r;
+    VEC_EACH(i) {
+        const vec_u2 even = ((vec_u2)x.q[i] & low) * factor, odd = ((vec_u2)x.q[i] >> 32) * factor;
+        high->q[i] = (vec_i4)((even >> 32) | (odd & ~low));
+        r.q[i] = (vec_i4)((even & low) | (odd << 32));
+    }
+    return r;
+}
 VEC vi vi_half(vi x) {
     VEC_MAP(vi, (x.q[i] >> 1) & 0x7fffffff);
 }
@@ -231,6 +246,9 @@ VEC vm vi_eq(vi x, vi y) {
 }
 VEC vm vi_below(vi x, vi y) {
     VEC_MAP(vm, (x.q[i] >= 0) & (x.q[i] < y.q[i]));
+}
+VEC vm vi_less(vi x, vi y) {
+    VEC_MAP(vm, (vec_u4)x.q[i] < (vec_u4)y.q[i]);
 }
 VEC bool vi_any_ge(vi x, int32_t limit) {
     vec_i4 any = (x.q[0] >= limit) | (x.q[1] >= limit) | (x.q[2] >= limit) | (x.q[3] >= limit);

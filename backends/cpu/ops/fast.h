@@ -10,6 +10,9 @@
 #include "isa/vec.h"
 
 bool ISA(conv_forward)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
+bool ISA(pool)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
+bool ISA(bn)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
+bool ISA(dropout)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(warp)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(elementwise)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(conv_grad_x)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);

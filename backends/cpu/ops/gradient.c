@@ -293,9 +293,7 @@ vf ISA(shard_tree)(const float *part, uint64_t stride, uint32_t shards) {
     return sum;
 }
 
-void ISA(bias_task)(void *user, uint32_t block, uint32_t thread) {
-    (void)thread;
-    const bias_sum *b = user;
+vf ISA(batch_sum)(const bias_sum *b, uint32_t block) {
     const uint32_t lanes = min_u32(LANES, b->channels - block * LANES);
     vf level[MAX_LEVELS], sum = v_zero();
     for (uint32_t s = 0; s < b->shards; s++) {
@@ -311,7 +309,14 @@ void ISA(bias_task)(void *user, uint32_t block, uint32_t thread) {
         }
         level[l] = sum;
     }
-    sum = v_snap(sum, v_set1(STN_LIM_G));
+    return sum;
+}
+
+void ISA(bias_task)(void *user, uint32_t block, uint32_t thread) {
+    (void)thread;
+    const bias_sum *b = user;
+    const uint32_t lanes = min_u32(LANES, b->channels - block * LANES);
+    const vf sum = v_snap(ISA(batch_sum)(b, block), v_set1(STN_LIM_G));
     flag_seen(b->call, v_seen(vi_set1(0), v_keep(vm_first(lanes), sum)));
     v_store_n(b->out + block * LANES, sum, lanes);
 }

@@ -90,8 +90,8 @@ static inline void shard_range(uint32_t batch, uint32_t shards, uint32_t rows, u
     *end = (uint32_t)((s + 1) * length < rows ? (s + 1) * length : rows);
 }
 
-/* Bias gradient from the per-image sums plane[n][width], width >= channels: plain adds over the
- * images of a shard, the tree over the shards, snap. Tasks are blocks of 16 channels. */
+/* Sum over the batch of the per-image sums plane[n][width], width >= channels: plain adds over the
+ * images of a shard, the tree over the shards. */
 typedef struct bias_sum {
     const cpu_call *call;
     const float *plane;
@@ -99,6 +99,9 @@ typedef struct bias_sum {
     uint64_t width;
     uint32_t channels, batch, rows, shards;
 } bias_sum;
+/* Of a block of 16 channels. */
+vf ISA(batch_sum)(const bias_sum *b, uint32_t block);
+/* The bias gradient: the sum, snapped. Tasks are blocks. */
 void ISA(bias_task)(void *user, uint32_t block, uint32_t thread);
 
 #endif

@@ -28,6 +28,18 @@ bool SELECT_NAME1(CPU_ISA)(const stn_kernel *kernel, uint32_t threads, cpu_impl 
         return ISA(linear_block)(kernel, threads, impl);
     case STN_OP_BIAS_GRAD:
         return ISA(bias_grad)(kernel, threads, impl);
+    case STN_OP_MAXPOOL:
+    case STN_OP_MAXPOOL_GRAD:
+    case STN_OP_AVGPOOL:
+    case STN_OP_AVGPOOL_GRAD:
+        return ISA(pool)(kernel, threads, impl);
+    case STN_OP_BN:
+    case STN_OP_BN_EVAL:
+    case STN_OP_BN_GRAD:
+        return ISA(bn)(kernel, threads, impl);
+    case STN_OP_DROPOUT:
+    case STN_OP_DROPOUT_GRAD:
+        return ISA(dropout)(kernel, threads, impl);
     case STN_OP_ACT:
     case STN_OP_ACT_GRAD:
     case STN_OP_SUM:
