@@ -35,21 +35,19 @@ static void note_run(const session *s) {
 int session_open_run(const args *a, session *s, const stn_run_options *options) {
     stn_err err = {0};
     stn_run_options chosen = options == NULL ? (stn_run_options){0} : *options;
-    bool failed = false;
     int status = open_device(s->ctx, s->config, &s->dev);
-    if (status == EXIT_OK) {
-        status = gate_device(a, s->config, s->dev, &failed);
-    }
     if (status != EXIT_OK) {
         return status;
     }
-    chosen.not_reproducible = chosen.not_reproducible || failed;
     chosen.progress = compile_progress;
     if (stn_run_open(s->ctx, s->config, s->dev, &chosen, &s->run, &err) != STN_OK) {
         return fail(&err);
     }
-    note_run(s);
-    return EXIT_OK;
+    status = gate_run(a, s->config, s->run);
+    if (status == EXIT_OK) {
+        note_run(s);
+    }
+    return status;
 }
 
 static int32_t config_of_checkpoint(const args *a, session *s, const char *file, stn_err *err) {

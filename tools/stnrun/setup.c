@@ -169,20 +169,19 @@ static void report_failed(void *user, const char *part, bool ok, const char *det
     }
 }
 
-int gate_device(const args *a, const stn_config *config, stn_dev *dev, bool *failed) {
+int gate_run(const args *a, const stn_config *config, stn_run *run) {
     stn_err err = {0};
     const char *math = stn_config_get(config, "math");
-    *failed = false;
     if (math != NULL && strcmp(math, "fast") == 0) {
         note("warning: --math fast does not obey the contract; results are marked as not "
              "reproducible");
         return EXIT_OK;
     }
-    if (stn_dev_selftest(dev, report_failed, NULL, &err) == STN_OK) {
+    if (stn_run_selftest(run, report_failed, NULL, &err) == STN_OK) {
         return EXIT_OK;
     }
     if (args_has(a, "override-selftest")) {
-        *failed = true;
+        stn_run_override(run);
         note("warning: the device failed its self-test and is used all the same "
              "(--override-selftest); results are marked as not reproducible");
         return EXIT_OK;

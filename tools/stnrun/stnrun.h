@@ -133,9 +133,9 @@ int32_t fill_config(const args *a, const char *recipe, const char *text, const c
                     const char *const *extra, stn_config *config, stn_err *err);
 /* Opens the device that the config asks for, with the backend's options taken from the config. */
 int open_device(stn_ctx *ctx, const stn_config *config, stn_dev **dev);
-/* Admits the device: self-test passed, --override-selftest (*failed is then true), or --math fast.
- */
-int gate_device(const args *a, const stn_config *config, stn_dev *dev, bool *failed);
+/* Admits the run's device: self-test passed, --override-selftest (the run is then marked), or
+ * --math fast. */
+int gate_run(const args *a, const stn_config *config, stn_run *run);
 /* "opencl:0 pthread-... (cpu-vector)" */
 const char *device_text(const stn_dev *dev, char *buf, size_t cap);
 json_t *device_json(const stn_device_entry *entry);

@@ -316,8 +316,8 @@ bool stn_net_exact(const stn_net *net);
 /* ---- runs --------------------------------------------------------------------------------- */
 
 typedef struct stn_run_options {
-    bool keep_values, no_fusion; /* as in stn_net_spec */
-    bool not_reproducible;       /* the device's self-test was overridden: marked in every output */
+    bool keep_values, no_fusion;                                 /* as in stn_net_spec */
+    bool not_reproducible;                                       /* as after stn_run_override */
     void (*progress)(void *user, uint32_t done, uint32_t total); /* while compiling */
     void *progress_user;
 } stn_run_options;
@@ -334,6 +334,12 @@ uint64_t stn_run_length(const stn_run *run); /* steps of the whole run */
 /* False: operators outside the contract (--math fast) or an overridden self-test were at work, now
  * or before the checkpoint that was loaded. Must go with every result that is shown. */
 bool stn_run_reproducible(const stn_run *run);
+/* Contract C7 for this run: the self-test's parts of every operator in its two plans, and those of
+ * fused multiply-adds and the order of sums. As stn_dev_selftest, but without the other operators,
+ * whose kernels would be compiled for nothing. */
+int32_t stn_run_selftest(stn_run *run, stn_selftest_fn report, void *user, stn_err *err);
+/* Marks the run as not reproducible: its device failed the self-test and is used all the same. */
+void stn_run_override(stn_run *run);
 /* Says that the caller has trained the run's net itself up to `step` (benchmarks). */
 void stn_run_set_step(stn_run *run, uint64_t step);
 

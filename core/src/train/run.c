@@ -218,6 +218,10 @@ bool stn_run_reproducible(const stn_run *run) {
     return !run->not_reproducible;
 }
 
+void stn_run_override(stn_run *run) {
+    run->not_reproducible = true;
+}
+
 void stn_run_set_step(stn_run *run, uint64_t step) {
     run->step = step;
 }

@@ -10,15 +10,17 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "graph/net.h"
+#include "train/run.h"
 
-typedef struct run {
+typedef struct trial {
     stn_dev *dev;
     const stn__probe *probe;
     uint32_t layout;
     uint32_t n_out;
     stn_tensor in[STN__PROBE_IN], out[STN_MAX_OUT];
     void *in_data[STN__PROBE_IN], *out_data[STN_MAX_OUT];
-} run;
+} trial;
 
 /* ---- operands ------------------------------------------------------------------------------- */
 
@@ -62,7 +64,7 @@ static float fused_at(uint32_t input, uint64_t k) {
     return pair[input & 1u][k & 1u];
 }
 
-static float float_at(const run *r, uint32_t i, uint64_t k) {
+static float float_at(const trial *r, uint32_t i, uint64_t k) {
     uint64_t word = draw((uint64_t)r->probe->op << 32 | (uint64_t)i << 24 | k);
     float u = unit(word);
     switch (r->probe->in[i].fill) {
@@ -94,7 +96,7 @@ static uint64_t stored_at(const stn_tensor *t, uint64_t k) {
     return stn_tensor_at(t, k / plane / t->dim[1], k / plane % t->dim[1], k % plane);
 }
 
-static void fill_input(const run *r, uint32_t i) {
+static void fill_input(const trial *r, uint32_t i) {
     const stn_tensor *t = &r->in[i];
     memset(r->in_data[i], 0, stn_tensor_bytes(t));
     for (uint64_t k = 0; k < elems(t); k++) {
@@ -112,7 +114,7 @@ static void fill_input(const run *r, uint32_t i) {
 
 /* ---- one probe ------------------------------------------------------------------------------ */
 
-static void release(run *r) {
+static void release(trial *r) {
     for (uint32_t i = 0; i < STN__PROBE_IN; i++) {
         stn__free(r->in_data[i]);
     }
@@ -122,7 +124,7 @@ static void release(run *r) {
 }
 
 /* Describes and fills the operands. */
-static int32_t set_up(run *r, stn_err *err) {
+static int32_t set_up(trial *r, stn_err *err) {
     const stn__probe *p = r->probe;
     for (uint32_t i = 0; i < p->n_in; i++) {
         r->in[i] = p->in[i].tensor;
@@ -150,7 +152,7 @@ static int32_t set_up(run *r, stn_err *err) {
     return STN_OK;
 }
 
-static int32_t execute(run *r, stn_err *err) {
+static int32_t execute(trial *r, stn_err *err) {
     const stn__probe *p = r->probe;
     float scalar[STN__PROBE_SLOTS] = {0.01f, 1e-8f, 1e-5f, 0.0f, 0.0f};
     scalar[STN__PROBE_INV_N] = (float)(1.0 / p->values);
@@ -161,7 +163,7 @@ static int32_t execute(run *r, stn_err *err) {
 }
 
 /* SHA-256 over the outputs' elements in NCHW order, each as a little-endian word. */
-static int32_t digest(const run *r, char hex[STN__SHA256_HEX], stn_err *err) {
+static int32_t digest(const trial *r, char hex[STN__SHA256_HEX], stn_err *err) {
     stn__sha256 hash;
     STN_TRY(stn__sha256_init(&hash, err));
     for (uint32_t i = 0; i < r->n_out; i++) {
@@ -181,7 +183,7 @@ static int32_t digest(const run *r, char hex[STN__SHA256_HEX], stn_err *err) {
 
 static int32_t probe_hash(stn_dev *dev, const stn__probe *probe, uint32_t layout,
                           char hex[STN__SHA256_HEX], stn_err *err) {
-    run r = {.dev = dev, .probe = probe, .layout = layout};
+    trial r = {.dev = dev, .probe = probe, .layout = layout};
     int32_t status = set_up(&r, err);
     status = status != STN_OK ? status : execute(&r, err);
     status = status != STN_OK ? status : digest(&r, hex, err);
@@ -232,19 +234,12 @@ static void try_probe(outcome *o, stn_dev *dev, const stn__probe *p, uint32_t la
     }
 }
 
-/* The constant that stands for the whole test. */
-static int32_t check_total(outcome *o, stn__sha256 *total, stn_err *err) {
-    char hex[STN__SHA256_HEX];
-    STN_TRY(stn__sha256_final(total, hex, err));
-    bool same = strcmp(hex, stn__probes_hash) == 0;
-    if (o->report != NULL) {
-        o->report(o->user, "all", same && o->bad == NULL, hex);
-    }
+static int32_t verdict(const outcome *o, bool total, stn_err *err) {
     if (o->failure.code != STN_OK && o->failure.code != STN_E_NONFINITE) {
         return stn_fail(err, o->failure.code, "self-test of operator %s: %.180s", o->bad->name,
                         o->failure.text);
     }
-    if (o->bad != NULL || !same) {
+    if (o->bad != NULL || !total) {
         return stn_fail(err, STN_E_MISMATCH,
                         "self-test: operator %s does not give the bits of contract %s on this "
                         "device; use another device or driver",
@@ -253,18 +248,66 @@ static int32_t check_total(outcome *o, stn__sha256 *total, stn_err *err) {
     return STN_OK;
 }
 
-int32_t stn_dev_selftest(stn_dev *dev, stn_selftest_fn report, void *user, stn_err *err) {
-    outcome o = {.report = report, .user = user};
+/* Reports on the whole test; *same: its constant agrees, if it has one. */
+static int32_t end_total(const outcome *o, stn__sha256 *total, bool complete, bool *same,
+                         stn_err *err) {
+    char hex[STN__SHA256_HEX];
+    STN_TRY(stn__sha256_final(total, hex, err));
+    *same = !complete || strcmp(hex, stn__probes_hash) == 0;
+    if (o->report != NULL) {
+        o->report(o->user, "all", *same && o->bad == NULL, hex);
+    }
+    return STN_OK;
+}
+
+/* Runs the probes that are wanted (NULL: all), each in every layout it has. */
+static int32_t run_probes(stn_dev *dev, bool (*wanted)(const stn_run *run, const stn__probe *p),
+                          const stn_run *run, outcome *o, stn_err *err) {
     stn__sha256 total;
+    bool same = false;
     STN_TRY(stn__sha256_init(&total, err));
     for (uint32_t i = 0; i < stn__n_probes; i++) {
         const stn__probe *p = &stn__probes[i];
         char hex[STN__SHA256_HEX] = "", blocked[STN__SHA256_HEX] = "";
-        try_probe(&o, dev, p, STN_NCHW, hex);
+        if (wanted != NULL && !wanted(run, p)) {
+            continue;
+        }
+        try_probe(o, dev, p, STN_NCHW, hex);
         stn__sha256_update(&total, hex, strlen(hex));
         if (has_maps(p)) {
-            try_probe(&o, dev, p, STN_NC16, blocked);
+            try_probe(o, dev, p, STN_NC16, blocked);
         }
     }
-    return check_total(&o, &total, err);
+    STN_TRY(end_total(o, &total, wanted == NULL, &same, err));
+    return verdict(o, same, err);
+}
+
+int32_t stn_dev_selftest(stn_dev *dev, stn_selftest_fn report, void *user, stn_err *err) {
+    outcome o = {.report = report, .user = user};
+    return run_probes(dev, NULL, NULL, &o, err);
+}
+
+/* ---- the part that a run needs -------------------------------------------------------------- */
+
+/* Fused multiply-adds and the order of sums, on which every operator rests. */
+static bool is_arithmetic(const stn__probe *p) {
+    uint32_t fill = p->in[0].fill;
+    return p->op != STN_OP_BN &&
+           (fill == STN__FILL_FUSED || fill == STN__FILL_ROWS || fill == STN__FILL_CHANS);
+}
+
+static bool run_needs(const stn_run *run, const stn__probe *p) {
+    bool needed = is_arithmetic(p);
+    for (uint32_t which = 0; which < 2; which++) {
+        const stn_graph *g = &run->net->plan[which].graph;
+        for (uint32_t i = 0; i < g->n_nodes && !needed; i++) {
+            needed = g->node[i].op == p->op;
+        }
+    }
+    return needed;
+}
+
+int32_t stn_run_selftest(stn_run *run, stn_selftest_fn report, void *user, stn_err *err) {
+    outcome o = {.report = report, .user = user};
+    return run_probes(run->dev, run_needs, run, &o, err);
 }
