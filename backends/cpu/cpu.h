@@ -63,6 +63,17 @@ static inline uint32_t cpu_rows(const cpu_call *call) {
     return call->step->count;
 }
 
+/* What the gradient of a parameter is snapped by: not at all where it is part of a sum. */
+static inline float cpu_grad_limit(const cpu_call *call) {
+    return call->step->partial != 0 ? 0.0f : STN_LIM_G;
+}
+
+/* Limit of the class that a sum or scaled value belongs to (stn_scale_params). */
+static inline float cpu_class_limit(const stn_kernel *kernel) {
+    uint32_t class = kernel->params.scale.gradient;
+    return class == STN_CLASS_NONE ? 0.0f : class == STN_CLASS_G ? STN_LIM_G : STN_LIM_X;
+}
+
 /* Measuring loops of a kernel set (peak.c). */
 typedef struct cpu_probe {
     uint32_t flops;                             /* of one round */

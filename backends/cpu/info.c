@@ -69,7 +69,8 @@ void cpu_describe(stn_device_info *info) {
     info->compute_units = cpu_online();
     info->memory = physical_memory();
     info->max_alloc = info->memory;
-    info->capabilities = STN_CAP_CORRECT_DIVIDE | STN_CAP_SUBNORMALS | STN_CAP_UNIFIED_MEMORY;
+    info->capabilities = STN_CAP_CORRECT_DIVIDE | STN_CAP_SUBNORMALS | STN_CAP_UNIFIED_MEMORY |
+                         STN_CAP_MICRO_BATCHES;
     if (cpu_lacks_fma() == NULL) {
         info->capabilities |= STN_CAP_FMA;
     }

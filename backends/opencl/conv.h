@@ -22,7 +22,7 @@ void ocl_emit_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl
  * N*C floats. */
 void ocl_emit_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_arg stats,
                           uint32_t slot_inv_n, uint64_t part, ocl_arg out, uint32_t shards,
-                          float limit);
+                          ocl_arg limit);
 /* A power of two that the tree's stack holds. */
 bool ocl_shards_fit(uint32_t shards);
 

@@ -92,7 +92,8 @@ static void append_unique(char *id, size_t size, cl_device_id device) {
 }
 
 static uint64_t capabilities(cl_device_id id) {
-    uint64_t config = device_number(id, CL_DEVICE_SINGLE_FP_CONFIG, 8), bits = 0;
+    uint64_t config = device_number(id, CL_DEVICE_SINGLE_FP_CONFIG, 8);
+    uint64_t bits = STN_CAP_MICRO_BATCHES;
     bits |= config & CL_FP_FMA ? STN_CAP_FMA : 0u;
     bits |= config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT ? STN_CAP_CORRECT_DIVIDE : 0u;
     bits |= config & CL_FP_DENORM ? STN_CAP_SUBNORMALS : 0u;

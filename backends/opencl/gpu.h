@@ -37,7 +37,8 @@ bool gpu_block_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
 /* --- sums (gpu_sums.c) ------------------------------------------------------------------------ */
 /* As ocl_emit_channel_sum. */
 bool gpu_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_arg stats,
-                     uint32_t slot_inv_n, uint64_t part, ocl_arg out, uint32_t shards, float limit);
+                     uint32_t slot_inv_n, uint64_t part, ocl_arg out, uint32_t shards,
+                     ocl_arg limit);
 /* PLANE16 sums[N][C] of reduce.cl's modes; only where gpu_on. */
 void gpu_plane_sums(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_arg stats,
                     uint32_t slot_inv_n, ocl_arg sums);

@@ -133,6 +133,8 @@ static cl_int set_constants(ocl_launch *l) {
             break;
         case OCL_ARG_ROWS:
         case OCL_ARG_SLOT:
+        case OCL_ARG_FIRST:
+        case OCL_ARG_LIMIT:
             at += 1;
             break;
         case OCL_ARG_STEP:
@@ -240,6 +242,7 @@ static cl_int set_arg(stn_device *device, const stn_kernel *k, cl_kernel kernel,
                       const stn_run_args *args, cl_uint *at) {
     uint64_t offset = 0;
     cl_mem mem = NULL;
+    float limit = 0.0f;
     switch (a->kind) {
     case OCL_ARG_IN:
     case OCL_ARG_OUT:
@@ -254,6 +257,11 @@ static cl_int set_arg(stn_device *device, const stn_kernel *k, cl_kernel kernel,
         return a->v.u < args->step->n_scalars
                    ? cl.clSetKernelArg(kernel, (*at)++, 4, &args->step->scalar[a->v.u])
                    : CL_INVALID_ARG_VALUE;
+    case OCL_ARG_FIRST:
+        return set_u32(kernel, at, args->step->first * a->v.u);
+    case OCL_ARG_LIMIT:
+        limit = args->step->partial != 0 ? 0.0f : STN_LIM_G;
+        return cl.clSetKernelArg(kernel, (*at)++, 4, &limit);
     case OCL_ARG_STEP:
         return set_step(kernel, at, args->step);
     case OCL_ARG_FLAGS:

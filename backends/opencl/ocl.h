@@ -173,9 +173,11 @@ enum {
     OCL_ARG_NONE,  /* missing buffer */
     OCL_ARG_U32,
     OCL_ARG_F32,
-    OCL_ARG_ROWS, /* rows * u, rows = min(count, kernel's rows) */
-    OCL_ARG_SLOT, /* scalar of the step */
-    OCL_ARG_STEP, /* four u32: seed lo, hi, step lo, hi */
+    OCL_ARG_ROWS,  /* rows * u, rows = min(count, kernel's rows) */
+    OCL_ARG_SLOT,  /* scalar of the step */
+    OCL_ARG_FIRST, /* first * u, first = number of row 0 in the whole batch */
+    OCL_ARG_LIMIT, /* f32 that snaps a parameter's gradient: class G, or 0 in a micro-batch */
+    OCL_ARG_STEP,  /* four u32: seed lo, hi, step lo, hi */
     OCL_ARG_FLAGS
 };
 
@@ -202,6 +204,8 @@ typedef struct ocl_arg {
 #define A_F(x) ((ocl_arg){OCL_ARG_F32, 4, 0, {.f = (x)}})
 #define A_ROWS(x) ((ocl_arg){OCL_ARG_ROWS, 4, 0, {.u = (x)}})
 #define A_SLOT(x) ((ocl_arg){OCL_ARG_SLOT, 4, 0, {.u = (x)}})
+#define A_FIRST(x) ((ocl_arg){OCL_ARG_FIRST, 4, 0, {.u = (x)}})
+#define A_LIMIT ((ocl_arg){OCL_ARG_LIMIT, 4, 0, {.u = 0}})
 #define A_STEP ((ocl_arg){OCL_ARG_STEP, 4, 0, {.u = 0}})
 #define A_FLAGS ((ocl_arg){OCL_ARG_FLAGS, 4, 0, {.u = 0}})
 
@@ -319,9 +323,8 @@ bool ocl_op_block(stn_kernel *k);
 
 /* Parts shared by several operators. */
 void ocl_emit_bias_grad(stn_kernel *k, ocl_view gy, ocl_arg gb, uint32_t shards);
-/* Balanced tree over `shards` rows of n floats, snapped to class G unless limit says otherwise. */
-void ocl_emit_tree(stn_kernel *k, uint64_t part, ocl_arg out, uint32_t n, uint32_t shards,
-                   float limit);
+/* A parameter's gradient: balanced tree over `shards` rows of n floats. */
+void ocl_emit_tree(stn_kernel *k, uint64_t part, ocl_arg out, uint32_t n, uint32_t shards);
 
 int32_t ocl_op_query(stn_device *device, const stn_op_desc *desc, stn_support *support,
                      stn_err *err);

@@ -231,7 +231,8 @@ static int32_t place(optest_dev *dev, const stn_tensor *t, bool theta, stn_ref *
 static int32_t measure(optest_dev *dev, bench *b, double *best, stn_err *err) {
     const stn_backend *v = dev->backend;
     const float scalars[4] = {1.0f / BATCH, 0, 0, 0};
-    const stn_step step = {sizeof step, BATCH, 0, 1, 4, 0, scalars};
+    const stn_step step = {
+        .struct_size = sizeof step, .count = BATCH, .seed = 1, .n_scalars = 4, .scalar = scalars};
     stn_support support = {.struct_size = sizeof support};
     stn_ref in[STN_MAX_IN] = {{0}}, out[STN_MAX_OUT] = {{0}}, work = {0};
     stn_kernel *kernel;

@@ -27,8 +27,12 @@ static void close_all(void) {
 }
 
 static stn_step step_of(const optest_case *c) {
-    return (stn_step){sizeof(stn_step), c->count, 41,       UINT64_C(0x123456789abcdef),
-                      OPTEST_SLOTS,     0,        c->scalar};
+    return (stn_step){.struct_size = sizeof(stn_step),
+                      .count = c->count,
+                      .step = 41,
+                      .seed = UINT64_C(0x123456789abcdef),
+                      .n_scalars = OPTEST_SLOTS,
+                      .scalar = c->scalar};
 }
 
 static stn_op_desc desc_of(const optest_case *c) {

@@ -254,8 +254,14 @@ static int32_t execute(optest_dev *dev, const optest_case *c, stn_kernel *kernel
     for (uint32_t i = 0; i < c->n_out; i++) {
         out[i] = (stn_ref){buf, m->out[i]};
     }
-    stn_step step = {sizeof step,  c->count, 41,       UINT64_C(0x123456789abcdef),
-                     OPTEST_SLOTS, 0,        c->scalar};
+    stn_step step = {.struct_size = sizeof step,
+                     .count = c->count,
+                     .step = 41,
+                     .seed = UINT64_C(0x123456789abcdef),
+                     .n_scalars = OPTEST_SLOTS,
+                     .first = c->first,
+                     .scalar = c->scalar,
+                     .partial = c->partial};
     stn_run_args args = {sizeof args, 3, in, out, {buf, m->workspace}, {flags, 0}, &step};
     STN_TRY(b->write(dev->stream, (stn_ref){buf, 0}, m->bytes, m->size, err));
     STN_TRY(b->fill(dev->stream, (stn_ref){flags, 0}, 0, 32, err));

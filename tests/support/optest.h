@@ -53,6 +53,7 @@ typedef struct optest_case {
     int32_t alias[STN_MAX_OUT];       /* input an output is written over, -1: none */
     uint32_t ignored_out;             /* bit i: output i has no meaning here */
     uint32_t count;                   /* real rows */
+    uint32_t first, partial;          /* of the step: a micro-batch */
     uint32_t data, layout;            /* one of the enums above */
     bool tiny;                        /* few small channels: for slow simulators */
     float scalar[OPTEST_SLOTS];

@@ -51,6 +51,24 @@ static void set_layouts(optest_case *c, uint32_t map_in, uint32_t map_out) {
     }
 }
 
+/* Operators whose results differ in a micro-batch: the gradients of parameters, and dropout. */
+static bool micro_batch_matters(uint32_t op) {
+    return op == STN_OP_CONV_GRAD_W || op == STN_OP_LINEAR_GRAD_W || op == STN_OP_BIAS_GRAD ||
+           op == STN_OP_CONV_BLOCK_GRAD_W || op == STN_OP_LINEAR_BLOCK_GRAD ||
+           op == STN_OP_DROPOUT || op == STN_OP_DROPOUT_GRAD;
+}
+
+/* The case as part of a larger batch, on the data where snapping matters. */
+static void add_micro_batch(const optest_case *whole) {
+    optest_case c = *whole;
+    if (micro_batch_matters(c.op) && c.data == OPTEST_ADVERSARIAL) {
+        c.first = 5;
+        c.partial = 1;
+        (void)snprintf(c.name + strlen(c.name), sizeof c.name - strlen(c.name), "_part");
+        append(&c);
+    }
+}
+
 void case_add(const optest_case *base, const char *shape, uint32_t map_in, uint32_t map_out) {
     for (uint32_t l = 0; l < 4; l++) {
         bool mixed = map_in != 0 && map_out != 0 && base->alias[0] < 0;
@@ -66,6 +84,7 @@ void case_add(const optest_case *base, const char *shape, uint32_t map_in, uint3
             (void)snprintf(c.name, sizeof c.name, "%s %s %s %s", op_name(c.op), shape,
                            layout_names[l], data_names[d]);
             append(&c);
+            add_micro_batch(&c);
         }
     }
 }

@@ -45,12 +45,14 @@ static const struct map_shape {
     {3, 17, 5, 3, 3, false}, {2, 64, 10, 10, 2, false}, {1, 200704, 1, 1, 9, false},
 };
 
-static void sum(const struct map_shape *s, uint32_t inputs, bool gradient, bool one_row) {
+static void sum(const struct map_shape *s, uint32_t inputs, uint32_t class, bool one_row) {
+    static const char *const classes[] = {"", "_gradient", "_partial"};
+    bool gradient = class != STN_CLASS_X;
     char name[96];
     (void)snprintf(name, sizeof name, "n%u_c%u_%ux%u_%u_inputs%s%s_count%u", s->n, s->c, s->h, s->w,
-                   inputs, gradient ? "_gradient" : "", one_row ? "_one_row" : "", s->count);
+                   inputs, classes[class], one_row ? "_one_row" : "", s->count);
     optest_case c = case_new(STN_OP_SUM, sizeof(stn_scale_params), s->count);
-    c.params.scale.gradient = gradient;
+    c.params.scale.gradient = class;
     c.tiny = s->tiny;
     stn_tensor x = case_tensor(s->n, s->c, s->h, s->w);
     for (uint32_t i = 0; i < inputs; i++) {
@@ -64,7 +66,7 @@ static void sum(const struct map_shape *s, uint32_t inputs, bool gradient, bool 
     if (!one_row) {
         c.alias[0] = 0;
         (void)snprintf(name, sizeof name, "n%u_c%u_%ux%u_%u_inputs%s_count%u_inplace", s->n, s->c,
-                       s->h, s->w, inputs, gradient ? "_gradient" : "", s->count);
+                       s->h, s->w, inputs, classes[class], s->count);
         case_add(&c, name, 0xff, 1);
     }
 }
@@ -169,6 +171,7 @@ void cases_rest(void) {
     for (uint32_t i = 0; i < sizeof maps / sizeof maps[0]; i++) {
         sum(&maps[i], 2 + i % 3, i % 2 == 0, false);
         sum(&maps[i], 2, i % 2 != 0, maps[i].n > 1);
+        sum(&maps[i], 2, STN_CLASS_NONE, false);
         scale_and_copy(&maps[i], i % 2 == 0, i % 3);
         unpack(&maps[i], i % 2 == 0 ? STN_U8 : STN_F32);
     }

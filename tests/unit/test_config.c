@@ -148,6 +148,25 @@ Test(config, values_are_canonical) {
     cr_assert_eq((uint64_t)stn_config_int(config, "seed"), UINT64_MAX);
 }
 
+Test(config, sizes) {
+    static const struct {
+        const char *given, *kept;
+        int64_t bytes;
+    } good[] = {{"0", "0", 0},          {"512M", "512M", 1 << 29},  {"1024K", "1M", 1 << 20},
+                {"1536", "1536", 1536}, {"2048", "2K", 2048},       {"1T", "1T", INT64_C(1) << 40},
+                {"0G", "0", 0},         {"1025K", "1025K", 1049600}};
+    static const char *const bad[] = {"", "M", "1.5G", "-1", "1Q", "1m", "1 M", "8388608T", "1MM"};
+    for (uint32_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        cr_assert_eq(flag("mem-limit", good[i].given), STN_OK, "%s: %s", good[i].given, err.text);
+        cr_assert_str_eq(stn_config_get(config, "mem-limit"), good[i].kept);
+        cr_assert_eq(stn_config_int(config, "mem-limit"), good[i].bytes, "%s", good[i].given);
+    }
+    for (uint32_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        EXPECT_ERROR(flag("mem-limit", bad[i]), STN_E_USAGE, "is not a size such as 512M");
+    }
+    cr_assert(strstr(stn_config_identity(config), "mem-limit") == NULL);
+}
+
 Test(config, numbers_do_not_follow_the_locale) {
     if (setlocale(LC_NUMERIC, "de_DE.UTF-8") == NULL) {
         (void)setlocale(LC_NUMERIC, "C");

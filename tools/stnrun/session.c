@@ -13,7 +13,7 @@ static void compile_progress(void *user, uint32_t done, uint32_t total) {
 }
 
 static void note_run(const session *s) {
-    char text[512], size[32];
+    char text[512], size[32], parts[64] = "";
     stn_net_memory memory;
     const stn_data_info *data = stn_run_data(s->run);
     stn_net_memory_get(stn_run_net(s->run), &memory);
@@ -26,10 +26,14 @@ static void note_run(const session *s) {
         note("  %.*s", (int)length, line);
         line += length + (line[length] == '\n');
     }
-    note("network %s %s, %llu parameters, seed %s, %s on the device",
+    if (memory.micro_batches > 1) {
+        (void)snprintf(parts, sizeof parts, ", in %u micro-batches of %u images",
+                       memory.micro_batches, memory.micro_rows);
+    }
+    note("network %s %s, %llu parameters, seed %s, %s on the device%s",
          stn_config_get(s->config, "model"), stn_config_get(s->config, "network"),
          (unsigned long long)stn_net_param_elems(stn_run_net(s->run)),
-         stn_config_get(s->config, "seed"), bytes_text(memory.total, size));
+         stn_config_get(s->config, "seed"), bytes_text(memory.total, size), parts);
 }
 
 int session_open_run(const args *a, session *s, const stn_run_options *options) {

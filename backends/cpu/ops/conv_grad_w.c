@@ -207,11 +207,12 @@ static void store_piece(const grad_w *w, const tap_piece *p, const float *sum) {
     const conv_geom *g = &w->g;
     float *gw = w->call->out[0];
     const uint32_t lanes = min_u32(LANES, g->c - p->block * LANES);
+    const vf limit = v_set1(cpu_grad_limit(w->call));
     vi seen = vi_set1(0);
     for (uint32_t o = 0; o < g->o; o++) {
         for (uint32_t i = 0; i < p->rows * p->cols; i++) {
             float lane[LANES];
-            const vf v = v_snap(v_load(sum + o * w->taps + (uint64_t)i * LANES), v_set1(STN_LIM_G));
+            const vf v = v_snap(v_load(sum + o * w->taps + (uint64_t)i * LANES), limit);
             seen = v_seen(seen, v_keep(vm_first(lanes), v));
             v_store(lane, v);
             const uint32_t kh = p->row + i / p->cols, kw = p->col + i % p->cols;
@@ -325,7 +326,7 @@ static void planar_store(void *user, uint32_t o, uint32_t thread) {
     for (uint32_t r = 0; r < rows; r++) {
         const vf sum = ISA(shard_tree)(w->part + (o * (uint64_t)rows + r) * LANES,
                                        (uint64_t)g->o * rows * LANES, g->shards);
-        const vf v = v_snap(sum, v_set1(STN_LIM_G));
+        const vf v = v_snap(sum, v_set1(cpu_grad_limit(w->call)));
         seen = v_seen(seen, v_keep(vm_first(g->kw), v));
         v_store_n(gw + (uint64_t)r * g->kw, v, g->kw);
     }

@@ -13,6 +13,8 @@ typedef struct dropout {
     const cpu_call *call;
     uint32_t key[2], c[3]; /* the counter behind its first word */
     uint32_t channels, pixels;
+    uint32_t first; /* number of row 0 in the whole batch */
+    uint64_t base;  /* elements of the batch before it */
     uint64_t total; /* elements of the rows that are real */
     float limit;
 } dropout;
@@ -73,7 +75,7 @@ static void flat_task(void *user, uint32_t task, uint32_t thread) {
     vi seen = vi_set1(0);
     for (uint64_t run = begin; run < end; run += LANES * LANES) {
         vf word[LANES];
-        draw_run(d, run, word);
+        draw_run(d, d->base + run, word);
         for (uint32_t i = 0; i < LANES && run + i * LANES < end; i++) {
             const uint64_t at = run + i * LANES;
             const uint32_t n = (uint32_t)(end - at < LANES ? end - at : LANES);
@@ -81,6 +83,35 @@ static void flat_task(void *user, uint32_t task, uint32_t thread) {
             seen = v_seen(seen, v_keep(vm_first(n), v));
             v_store_some(y + at, v, n);
         }
+    }
+    flag_seen(d->call, seen);
+}
+
+/* Where row 0 does not begin at word 0 of a block: every lane draws its own block. */
+static void odd_task(void *user, uint32_t task, uint32_t thread) {
+    (void)thread;
+    const dropout *d = user;
+    const float *x = d->call->in[0];
+    float *y = d->call->out[0];
+    const uint64_t begin = (uint64_t)task * SPAN;
+    const uint64_t end = d->total - begin < SPAN ? d->total : begin + SPAN;
+    const vi one = vi_set1(1), two = vi_set1(2);
+    vi seen = vi_set1(0);
+    for (uint64_t at = begin; at < end; at += LANES) {
+        const uint32_t n = (uint32_t)(end - at < LANES ? end - at : LANES);
+        int32_t block[LANES], phase[LANES];
+        for (uint32_t j = 0; j < LANES; j++) {
+            block[j] = (int32_t)((d->base + at + j) / 4);
+            phase[j] = (int32_t)((d->base + at + j) % 4);
+        }
+        const vm odd = vi_eq(vi_and(vi_load(phase), one), one);
+        const vm high = vi_eq(vi_and(vi_load(phase), two), two);
+        vi w[4];
+        draw(d, vi_load(block), w);
+        const vi word = vi_select(high, vi_select(odd, w[3], w[2]), vi_select(odd, w[1], w[0]));
+        const vf v = dropped(d, word, v_load_some(x + at, n));
+        seen = v_seen(seen, v_keep(vm_first(n), v));
+        v_store_some(y + at, v, n);
     }
     flag_seen(d->call, seen);
 }
@@ -109,7 +140,8 @@ static void blocked_task(void *user, uint32_t task, uint32_t thread) {
     float *y = (float *)d->call->out[0] + at;
     int32_t block[LANES], phase[LANES];
     for (uint32_t j = 0; j < LANES; j++) {
-        const uint32_t plane = task / blocks * d->channels + first + j, element = plane * d->pixels;
+        const uint32_t plane = (d->first + task / blocks) * d->channels + first + j;
+        const uint32_t element = plane * d->pixels;
         block[j] = (int32_t)(element / 4);
         phase[j] = (int32_t)(element % 4);
     }
@@ -153,12 +185,15 @@ static void run_dropout(const cpu_call *call) {
                        (uint32_t)step->step, (uint32_t)(step->step >> 32)},
                  .channels = x->dim[1],
                  .pixels = x->dim[2] * x->dim[3],
+                 .first = step->first,
                  .limit = call->kernel->op == STN_OP_DROPOUT ? STN_LIM_X : STN_LIM_G};
+    d.base = (uint64_t)d.first * d.channels * d.pixels;
     d.total = (uint64_t)rows * d.channels * d.pixels;
     if (x->layout == STN_NC16) {
         cpu_pool_run(call->pool, rows * blocks_of(d.channels), blocked_task, &d);
     } else {
-        cpu_pool_run(call->pool, (uint32_t)((d.total + SPAN - 1) / SPAN), flat_task, &d);
+        cpu_pool_run(call->pool, (uint32_t)((d.total + SPAN - 1) / SPAN),
+                     d.base % 4 == 0 ? flat_task : odd_task, &d);
     }
 }
 

@@ -96,7 +96,7 @@ static void run_act_grad(const cpu_call *call) {
 /* ---- sum and scale -------------------------------------------------------------------------- */
 
 static float class_limit(const span *s) {
-    return s->call->kernel->params.scale.gradient ? STN_LIM_G : STN_LIM_X;
+    return cpu_class_limit(s->call->kernel);
 }
 
 static void sum_span(span *s) {

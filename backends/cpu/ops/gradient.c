@@ -316,7 +316,7 @@ void ISA(bias_task)(void *user, uint32_t block, uint32_t thread) {
     (void)thread;
     const bias_sum *b = user;
     const uint32_t lanes = min_u32(LANES, b->channels - block * LANES);
-    const vf sum = v_snap(ISA(batch_sum)(b, block), v_set1(STN_LIM_G));
+    const vf sum = v_snap(ISA(batch_sum)(b, block), v_set1(cpu_grad_limit(b->call)));
     flag_seen(b->call, v_seen(vi_set1(0), v_keep(vm_first(lanes), sum)));
     v_store_n(b->out + block * LANES, sum, lanes);
 }

@@ -75,9 +75,10 @@ static const float *shard_sums(const grad_w *w, panel *job, const float *x, cons
 /* Output o of a span from its sums [SPAN][16]. */
 static vi store_span(const linear *l, const span *s, uint32_t o, const float *sum, vi seen) {
     float *gw = (float *)l->call->out[0] + (uint64_t)o * l->depth;
+    const vf limit = v_set1(cpu_grad_limit(l->call));
     vf r[LANES];
     for (uint32_t v = 0; v < LANES; v++) {
-        r[v] = v < s->vectors ? v_snap(v_load(sum + v * LANES), v_set1(STN_LIM_G)) : v_zero();
+        r[v] = v < s->vectors ? v_snap(v_load(sum + v * LANES), limit) : v_zero();
         seen = v_seen(seen, r[v]);
     }
     if (l->blocked) {

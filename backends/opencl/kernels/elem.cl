@@ -30,9 +30,10 @@ __kernel void scale(RD(x), WR(y), float factor, float limit, uint total, FLAGS) 
     }
 }
 
-/* Dropout and its gradient (limit names the class). The mask is that of the NCHW element index. */
+/* Dropout and its gradient (limit names the class). The mask is that of the NCHW element index
+ * in the whole batch, of which `base` elements lie before x. */
 __kernel void dropout(RD(x), WR(y), uint lay, uint C, uint P, uint id, uint threshold, float factor,
-                      float limit, uint seed_lo, uint seed_hi, uint step_lo, uint step_hi,
+                      float limit, uint base, uint seed_lo, uint seed_hi, uint step_lo, uint step_hi,
                       uint total, FLAGS) {
     GO(x), GO(y);
     uint e = (uint)get_global_id(0);
@@ -42,7 +43,7 @@ __kernel void dropout(RD(x), WR(y), uint lay, uint C, uint P, uint id, uint thre
     pos_t q = decode(lay, C, P, e);
     float r = 0.0f;
     if (q.c < C) {
-        uint word = stn_philox(seed_lo, seed_hi, (q.n * C + q.c) * P + q.p,
+        uint word = stn_philox(seed_lo, seed_hi, base + (q.n * C + q.c) * P + q.p,
                                STN_RNG_STREAM(STN_RNG_DROPOUT, id), step_lo, step_hi);
         r = word < threshold ? 0.0f : stn_snap(x[e] * factor, limit);
         CHECK(r);

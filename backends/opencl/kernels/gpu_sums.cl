@@ -107,7 +107,7 @@ gpu_shard_sum(RD(part), WR(out), uint C, uint rows, uint B, uint S, float limit,
  * planes[image][C] (C = 0: there is none); act: they are gradients of a map of one pixel and pass
  * backwards through an activation with the output `flow`. */
 __kernel void gpu_finish(RD(part), WR(gw), RD(planes), RD(flow), WR(gb), uint n, uint parts, uint S,
-                         uint C, uint act, float slope, uint rows, uint B, FLAGS) {
+                         uint C, uint act, float slope, uint rows, uint B, float limit, FLAGS) {
     GO(part), GO(gw), GO(planes), GO(flow), GO(gb);
     uint e = (uint)get_global_id(0);
     if (e >= n + C) {
@@ -128,7 +128,7 @@ __kernel void gpu_finish(RD(part), WR(gw), RD(planes), RD(flow), WR(gb), uint n,
         }
         tree_push(stack, s, &v, one);
     }
-    v = stn_snap_g(v);
+    v = stn_snap(v, limit);
     CHECK(v);
     if (e < n) {
         gw[e] = v;

@@ -63,7 +63,7 @@ __kernel void linear_grad_x(RD(gy), RD(y), RD(w), WR(gx), uint xl, uint C, uint 
  * `biases` biases: the terms of a weight whose input is 1. */
 __kernel void linear_grad_w(RD(gy), RD(y), RD(x), WR(gw), WR(gb), uint xl, uint C, uint P, uint O,
                             uint act, float slope, uint biases, uint rows, uint B, uint S,
-                            uint total, FLAGS) {
+                            uint total, float limit, FLAGS) {
     GO(gy), GO(y), GO(x), GO(gw), GO(gb);
     uint e = (uint)get_global_id(0);
     if (e >= total + biases) {
@@ -81,7 +81,7 @@ __kernel void linear_grad_w(RD(gy), RD(y), RD(x), WR(gw), WR(gb), uint xl, uint 
         }
         tree_push(stack, s, &v, one);
     }
-    float r = stn_snap_g(v);
+    float r = stn_snap(v, limit);
     CHECK(r);
     if (bias) {
         gb[o] = r;

@@ -25,17 +25,17 @@ static inline uint16 philox16(uint key_lo, uint key_hi, uint16 element, uint str
 
 /* Arguments of elem.cl, dropout; x and y may be one. */
 __kernel void dropout16(RD(x), WR(y), uint lay, uint C, uint P, uint id, uint threshold,
-                        float factor, float limit, uint seed_lo, uint seed_hi, uint step_lo,
+                        float factor, float limit, uint base, uint seed_lo, uint seed_hi, uint step_lo,
                         uint step_hi, uint total, FLAGS) {
     GO(x), GO(y);
     uint first = (uint)get_global_id(0) * 16u, count = 16u;
     if (first >= total) {
         return;
     }
-    uint16 element = (uint16)(first) + convert_uint16(LANES16);
+    uint16 element = (uint16)(base + first) + convert_uint16(LANES16);
     if (lay != 0u) {
         pos_t q = decode(lay, C, P, first);
-        element = (uint16)((q.n * C + q.c) * P + q.p) + convert_uint16(LANES16) * (uint16)(P);
+        element = (uint16)(base + (q.n * C + q.c) * P + q.p) + convert_uint16(LANES16) * (uint16)(P);
         count = min(C - q.c, 16u);
     }
     uint left = min(total - first, 16u);

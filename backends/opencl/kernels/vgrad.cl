@@ -11,7 +11,7 @@
 #define LEVEL (V_GROUP * V_N)
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack), WR(gw),
-       uint shards, uint chunks, uint capacity, uint levels, FLAGS) {
+       uint shards, uint chunks, uint capacity, uint levels, float limit, FLAGS) {
     GO(x), GO(length), GO(stack), GO(gw);
     uint unit = (uint)get_global_id(0), group = (uint)get_global_id(1);
     float16 ones = (float16)(one);
@@ -63,7 +63,7 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
 #if V_XS == 16
 #define STORE(i)                                                                                   \
     {                                                                                              \
-        a##i = SNAP16(a##i, STN_LIM_G);                                                            \
+        a##i = SNAP16(a##i, limit);                                                                \
         float each[16];                                                                            \
         vstore16(a##i, 0, each);                                                                   \
         for (uint l = 0u; l < 16u && slice * 16u + l < V_C; l++) {                                 \
@@ -74,7 +74,7 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
 #else
 #define STORE(i)                                                                                   \
     {                                                                                              \
-        a##i = SNAP16(a##i, STN_LIM_G);                                                            \
+        a##i = SNAP16(a##i, limit);                                                                \
         float each[16];                                                                            \
         vstore16(a##i, 0, each);                                                                   \
         for (uint l = 0u; l < V_KW; l++) {                                                         \

@@ -121,7 +121,7 @@ __kernel void vlinear_grad_x(RD(gy), RD(wp), WR(gx), uint xl, uint O, uint row, 
 /* One item per (vector, eight outputs): CHAIN over the images of each shard, then the tree. Items
  * of a vector past the last one sum the gradients of the biases. */
 __kernel void vlinear_grad_w(RD(gy), RD(x), WR(gw), WR(gb), uint xl, uint C, uint P, uint O,
-                             uint row, uint rows, uint B, uint S, FLAGS) {
+                             uint row, uint rows, uint B, uint S, float limit, FLAGS) {
     GO(gy), GO(x), GO(gw), GO(gb);
     uint v = (uint)get_global_id(0), o0 = (uint)get_global_id(1) * 8u, K = C * P;
     if (v * 16u >= row) {
@@ -134,7 +134,7 @@ __kernel void vlinear_grad_w(RD(gy), RD(x), WR(gw), WR(gb), uint xl, uint C, uin
                 }
                 tree_push(levels, s, &sum, one);
             }
-            sum = stn_snap_g(sum);
+            sum = stn_snap(sum, limit);
             CHECK(sum);
             gb[o] = sum;
         }
@@ -173,7 +173,7 @@ __kernel void vlinear_grad_w(RD(gy), RD(x), WR(gw), WR(gb), uint xl, uint C, uin
         for (uint l = 0u; l < 16u; l++) {                                                          \
             uint k = input_of(xl, C, P, v, l);                                                     \
             if (k < K) {                                                                           \
-                float r = stn_snap_g(each[l]);                                                     \
+                float r = stn_snap(each[l], limit);                                                \
                 CHECK(r);                                                                          \
                 gw[(o0 + i##u) * K + k] = r;                                                       \
             }                                                                                      \

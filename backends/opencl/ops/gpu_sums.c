@@ -22,7 +22,7 @@ void gpu_plane_sums(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_ar
 
 bool gpu_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_arg stats,
                      uint32_t slot_inv_n, uint64_t part, ocl_arg out, uint32_t shards,
-                     float limit) {
+                     ocl_arg limit) {
     if (!gpu_on(k) || shards > MAX_SHARDS) {
         return false;
     }
@@ -35,7 +35,7 @@ bool gpu_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_a
         gpu_plane_sums(k, mode, a, x, stats, slot_inv_n, sums);
     }
     OCL_EMIT(k, "gpu_sums.cl", "", "gpu_shard_sum", &channels, sums, out, A_U(a.c), A_ROWS(1),
-             A_U(length), A_U(shards), A_F(limit), A_FLAGS);
+             A_U(length), A_U(shards), limit, A_FLAGS);
     return true;
 }
 

@@ -287,7 +287,7 @@ static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, ocl_ar
              A_F(slope), A_F(1.0f));
     OCL_EMIT(k, "gpu_sums.cl", "", "gpu_finish", &all, A_WS(part), gw, planes, flow, gb,
              A_U(values), A_U(s->parts), A_U(s->shards), A_U(biases), A_U(act), A_F(slope),
-             A_ROWS(1), A_U(s->length), A_FLAGS);
+             A_ROWS(1), A_U(s->length), A_LIMIT, A_FLAGS);
 }
 
 bool gpu_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view x, ocl_arg gw,

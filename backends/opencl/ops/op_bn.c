@@ -28,10 +28,11 @@ static bool training(stn_kernel *k, const stn_bn_params *p) {
     pass all = pass_of(k, &x, &x, &y);
     ocl_range channels = ocl_items(x.c, false);
     uint32_t affine = k->n_in == 3 ? 3u : k->n_in == 2 ? 1u : 0u;
-    ocl_emit_channel_sum(k, 0, x, x, A_NONE, p->slot_inv_n, part, A_OUT(1), p->shards, STN_LIM_X);
+    ocl_emit_channel_sum(k, 0, x, x, A_NONE, p->slot_inv_n, part, A_OUT(1), p->shards,
+                         A_F(STN_LIM_X));
     ocl_arg q = A_OUT(1);
     q.shift = x.c; /* the second row of stats */
-    ocl_emit_channel_sum(k, 1, x, x, A_OUT(1), p->slot_inv_n, part, q, p->shards, STN_LIM_X);
+    ocl_emit_channel_sum(k, 1, x, x, A_OUT(1), p->slot_inv_n, part, q, p->shards, A_F(STN_LIM_X));
     OCL_EMIT(k, "bn.cl", "", "bn_rstd", &channels, A_OUT(1), A_U(x.c), A_SLOT(p->slot_inv_n),
              A_F(p->eps), A_FLAGS);
     OCL_EMIT(k, FILE_OF(all), "", NAME_OF(all, "bn_apply"), &all.range, x.ref, A_OUT(1),
@@ -47,8 +48,10 @@ static bool gradient(stn_kernel *k, const stn_bn_params *p) {
     uint64_t part = ocl_ws(k, (uint64_t)x.n * x.c * 4u);
     pass all = pass_of(k, &gy, &x, &gx);
     uint32_t affine = k->n_in == 4 ? 1u : 0u;
-    ocl_emit_channel_sum(k, 0, gy, gy, A_NONE, p->slot_inv_n, part, A_OUT(2), p->shards, STN_LIM_G);
-    ocl_emit_channel_sum(k, 2, gy, x, A_IN(2), p->slot_inv_n, part, A_OUT(1), p->shards, STN_LIM_G);
+    ocl_emit_channel_sum(k, 0, gy, gy, A_NONE, p->slot_inv_n, part, A_OUT(2), p->shards,
+                         A_F(STN_LIM_G));
+    ocl_emit_channel_sum(k, 2, gy, x, A_IN(2), p->slot_inv_n, part, A_OUT(1), p->shards,
+                         A_F(STN_LIM_G));
     OCL_EMIT(k, FILE_OF(all), "", NAME_OF(all, "bn_grad"), &all.range, gy.ref, x.ref, A_IN(2),
              affine ? A_IN(3) : A_NONE, A_OUT(2), A_OUT(1), gx.ref, A_U(gy.layout), A_U(x.layout),
              A_U(gx.layout), A_U(x.c), A_U(x.h * x.w), A_U(affine), A_SLOT(p->slot_inv_n),

@@ -77,7 +77,7 @@ void ocl_emit_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl
     ocl_range range = {{n, shards, 1}, 0, {64, 1, 1}};
     OCL_EMIT(k, "conv.cl", "", "conv_grad_w", &range, gy.ref, x.ref, A_WS(part), A_U(gy.layout),
              A_U(x.layout), GEOMETRY(*g), A_ROWS(1), A_U(length), A_U((uint32_t)n), A_F(1.0f));
-    ocl_emit_tree(k, part, gw, (uint32_t)n, shards, STN_LIM_G);
+    ocl_emit_tree(k, part, gw, (uint32_t)n, shards);
 }
 
 bool ocl_shards_fit(uint32_t shards) {
@@ -116,21 +116,20 @@ bool ocl_op_conv(stn_kernel *k) {
 
 /* --- sums over images ------------------------------------------------------------------------- */
 
-void ocl_emit_tree(stn_kernel *k, uint64_t part, ocl_arg out, uint32_t n, uint32_t shards,
-                   float limit) {
+void ocl_emit_tree(stn_kernel *k, uint64_t part, ocl_arg out, uint32_t n, uint32_t shards) {
     ocl_range range = ocl_items(n, false);
-    OCL_EMIT(k, "reduce.cl", "", "tree", &range, A_WS(part), out, A_U(n), A_U(shards), A_F(limit),
+    OCL_EMIT(k, "reduce.cl", "", "tree", &range, A_WS(part), out, A_U(n), A_U(shards), A_LIMIT,
              A_FLAGS);
 }
 
 void ocl_emit_bias_grad(stn_kernel *k, ocl_view gy, ocl_arg gb, uint32_t shards) {
     uint64_t part = ocl_ws(k, (uint64_t)gy.n * gy.c * 4u);
-    ocl_emit_channel_sum(k, 0, gy, gy, A_NONE, 0, part, gb, shards, STN_LIM_G);
+    ocl_emit_channel_sum(k, 0, gy, gy, A_NONE, 0, part, gb, shards, A_LIMIT);
 }
 
 void ocl_emit_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_arg stats,
                           uint32_t slot_inv_n, uint64_t part, ocl_arg out, uint32_t shards,
-                          float limit) {
+                          ocl_arg limit) {
     if (gpu_channel_sum(k, mode, a, x, stats, slot_inv_n, part, out, shards, limit)) {
         return;
     }
@@ -147,7 +146,7 @@ void ocl_emit_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, 
              A_U(a.h * a.w), A_U(mode), mode == 0 ? A_F(0.0f) : A_SLOT(slot_inv_n), A_ROWS(items),
              A_F(1.0f));
     OCL_EMIT(k, "reduce.cl", "", "shard_sum", &channels, A_WS(part), out, A_U(a.c), A_ROWS(1),
-             A_U(length), A_U(shards), A_F(limit), A_FLAGS);
+             A_U(length), A_U(shards), limit, A_FLAGS);
 }
 
 bool ocl_op_bias_grad(stn_kernel *k) {

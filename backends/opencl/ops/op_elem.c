@@ -11,6 +11,11 @@ static bool one_layout(const stn_kernel *k) {
     return true;
 }
 
+static float class_limit(const stn_kernel *k) {
+    uint32_t class = k->params.scale.gradient;
+    return class == STN_CLASS_NONE ? 0.0f : class == STN_CLASS_G ? STN_LIM_G : STN_LIM_X;
+}
+
 static bool op_sum(stn_kernel *k, uint32_t row, const ocl_range *range) {
     ocl_arg t[STN_MAX_IN];
     uint32_t one_row = 0;
@@ -23,9 +28,9 @@ static bool op_sum(stn_kernel *k, uint32_t row, const ocl_range *range) {
             one_row |= 1u << i;
         }
     }
-    float limit = k->params.scale.gradient ? STN_LIM_G : STN_LIM_X;
     OCL_EMIT(k, "elem.cl", "", "sum", range, t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7],
-             A_OUT(0), A_U(k->n_in), A_U(one_row), A_U(row), A_F(limit), A_ROWS(row), A_FLAGS);
+             A_OUT(0), A_U(k->n_in), A_U(one_row), A_U(row), A_F(class_limit(k)), A_ROWS(row),
+             A_FLAGS);
     return true;
 }
 
@@ -75,7 +80,7 @@ bool ocl_op_elementwise(stn_kernel *k) {
         return true;
     case STN_OP_SCALE:
         OCL_EMIT(k, "elem.cl", "", "scale", &range, x.ref, y.ref, A_F(k->params.scale.factor),
-                 A_F(k->params.scale.gradient ? STN_LIM_G : STN_LIM_X), A_ROWS(row), A_FLAGS);
+                 A_F(class_limit(k)), A_ROWS(row), A_FLAGS);
         return true;
     case STN_OP_DROPOUT:
     case STN_OP_DROPOUT_GRAD:
@@ -84,8 +89,8 @@ bool ocl_op_elementwise(stn_kernel *k) {
         }
         OCL_EMIT(k, vectors ? "velem.cl" : "elem.cl", "", vectors ? "dropout16" : "dropout", &range,
                  x.ref, y.ref, A_U(x.layout), A_U(x.c), A_U(total), A_U(d->id), A_U(d->threshold),
-                 A_F(d->scale), A_F(k->op == STN_OP_DROPOUT ? STN_LIM_X : STN_LIM_G), A_STEP,
-                 A_ROWS(row), A_FLAGS);
+                 A_F(d->scale), A_F(k->op == STN_OP_DROPOUT ? STN_LIM_X : STN_LIM_G),
+                 A_FIRST(x.c * total), A_STEP, A_ROWS(row), A_FLAGS);
         return true;
     case STN_OP_SUM:
         return op_sum(k, row, &range);

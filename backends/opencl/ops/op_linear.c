@@ -39,7 +39,7 @@ static void grad_w(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg gw, ocl
     OCL_EMIT(k, "linear.cl", "", "linear_grad_w", &range, f->gy.ref, f->act ? f->y.ref : A_NONE,
              x.ref, gw, gb, A_U(x.layout), A_U(x.c), A_U(x.h * x.w), A_U(o), A_U(f->act),
              A_F(f->slope), A_U(biases), A_ROWS(1), A_U((x.n + shards - 1u) / shards), A_U(shards),
-             A_U((uint32_t)n), A_FLAGS);
+             A_U((uint32_t)n), A_LIMIT, A_FLAGS);
 }
 
 /* gy y x w -> gw gb gx */

@@ -36,7 +36,7 @@ static void bias(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, const 
     OCL_EMIT(k, "vlist.cl", options, "bias_planes", &planes, FLOW(f), A_WS(part), A_F(f->slope),
              A_ROWS(1), A_F(1.0f));
     OCL_EMIT(k, "reduce.cl", "", "shard_sum", &channels, A_WS(part), gb, A_U(g->o), A_ROWS(1),
-             A_U((n + shards - 1u) / shards), A_U(shards), A_F(STN_LIM_G), A_FLAGS);
+             A_U((n + shards - 1u) / shards), A_U(shards), A_LIMIT, A_FLAGS);
 }
 
 static uint32_t levels_of(uint32_t shards) {
@@ -99,7 +99,8 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
                    x.w, g->kh, g->kw);
     ocl_range items = {{units, groups, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vgrad.cl", options, "grad_w", &items, x.ref, A_WS8(list), A_WS(lengths),
-             A_WS(stack), gw, A_U(shards), A_U(chunks), A_U(capacity), A_U(levels), A_FLAGS);
+             A_WS(stack), gw, A_U(shards), A_U(chunks), A_U(capacity), A_U(levels), A_LIMIT,
+             A_FLAGS);
     return true;
 }
 

@@ -63,7 +63,7 @@ static void grad_w(stn_kernel *k, const shape *s, ocl_arg gy, ocl_view x, ocl_ar
     ocl_range range = {{vectors, (s->o + 7u) / 8u, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_w", &range, gy, x.ref, gw, gb, A_U(s->layout),
              A_U(s->c), A_U(s->pixels), A_U(s->o), A_U(s->row), A_ROWS(1),
-             A_U((x.n + shards - 1u) / shards), A_U(shards), A_FLAGS);
+             A_U((x.n + shards - 1u) / shards), A_U(shards), A_LIMIT, A_FLAGS);
 }
 
 bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx) {

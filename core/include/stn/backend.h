@@ -25,16 +25,20 @@ typedef struct stn_device_info {
     uint32_t layout;        /* layout the backend prefers for feature maps, STN_NCHW or STN_NC16 */
     uint32_t compute_units; /* threads or OpenCL compute units */
     uint64_t memory, max_alloc; /* bytes; max_alloc bounds one buffer */
-    uint64_t capabilities;      /* bits of STN_CAP_*: recorded, never gating */
+    uint64_t capabilities;      /* bits of STN_CAP_* */
     char name[128], vendor[64], driver[64], platform[64];
     char id[96];      /* stable id "vendor:model[:uuid or pci]", lower case, no blanks */
     char variant[32]; /* kernel class in use once opened: "ref", "avx2", "cpu-vector", "gpu" ... */
 } stn_device_info;
 
+/* Recorded, never gating. */
 #define STN_CAP_FMA 1u
 #define STN_CAP_CORRECT_DIVIDE 2u
 #define STN_CAP_SUBNORMALS 4u
 #define STN_CAP_UNIFIED_MEMORY 8u
+/* op_run obeys `first` and `partial` of a step and STN_CLASS_NONE, since minor 2; without this bit
+ * a batch is never split. */
+#define STN_CAP_MICRO_BATCHES 16u
 
 /* Bytes inside a buffer; offset is a multiple of 256. */
 typedef struct stn_ref {

@@ -40,15 +40,20 @@ typedef struct stn_tensor {
 /* What changes from step to step; the same kernels and plans serve every step. Scalars are computed
  * on the host in double, rounded once to float, and addressed by the *slots* of parameter structs.
  * `count` is the number of images in this batch, 1 .. nominal batch; a short last batch has fewer.
- */
+ *
+ * A batch may be run in micro-batches of whole shards, one after another (contract C4, SHARDS).
+ * Then the operands hold the images `first` .. `first` + count - 1 of the batch (dropout draws for
+ * the whole batch's elements), and with `partial` = 1 the gradients of weights and biases are sums
+ * over a subtree of the shards and must not be snapped. */
 typedef struct stn_step {
     uint32_t struct_size;
     uint32_t count;
     uint64_t step; /* number of the optimizer step from 0; (lo, hi) of the dropout stream */
     uint64_t seed; /* Philox key (lo, hi) */
     uint32_t n_scalars;
-    uint32_t reserved;
+    uint32_t first;
     const float *scalar;
+    uint32_t partial, reserved;
 } stn_step;
 
 /* Convolution: y[n,o,oh,ow] = sum x[n,c,oh*stride_h+kh-pad_h,...] w[o,c,kh,kw]. `shards` is S of
@@ -129,7 +134,9 @@ typedef struct stn_loss_params {
     uint32_t slot_inv_n;
 } stn_loss_params;
 
-/* Class of the result: 0 snaps to X, 1 to G. `factor` is used by SCALE only. */
+/* Class of the result: 0 snaps to X, 1 to G, 2 to none (sums of micro-batches). `factor` is used by
+ * SCALE only. */
+enum { STN_CLASS_X = 0, STN_CLASS_G = 1, STN_CLASS_NONE = 2 };
 typedef struct stn_scale_params {
     uint32_t struct_size;
     uint32_t gradient;

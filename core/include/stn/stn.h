@@ -207,6 +207,10 @@ typedef struct stn_net_spec {
     bool
         keep_values; /* every value keeps its own memory, so that it can be read (compare, check) */
     bool no_fusion;  /* composites are not offered: every value of the declared graph exists */
+    /* Bytes of device memory that the net may take, 0: any. Batches are then run in micro-batches
+     * of whole shards, with the same bits; E_NOMEM says what is needed at least. Counted are the
+     * buffers of the plan, not what the backend and the driver take besides. */
+    uint64_t mem_limit;
     void (*progress)(void *user, uint32_t done, uint32_t total); /* while compiling; may be NULL */
     void *progress_user;
 } stn_net_spec;
@@ -302,12 +306,14 @@ typedef struct stn_span {
  * when that was: one span for each node of the training plan. NULL: no longer. */
 void stn_net_watch(stn_net *net, stn_span *spans);
 
-/* Kernels that one step hands to the device; 0 if the backend does not count them. */
+/* Kernels that one step of a full batch hands to the device; 0 if the backend does not count them.
+ */
 uint32_t stn_net_launches(const stn_net *net, bool eval);
 
 typedef struct stn_net_memory {
     uint64_t params, optimizer, activations, workspace, total; /* bytes on the device */
     uint32_t train_nodes, eval_nodes;
+    uint32_t micro_batches, micro_rows; /* of a step, 1 if it runs whole; images in each */
 } stn_net_memory;
 void stn_net_memory_get(const stn_net *net, stn_net_memory *memory);
 /* False: the device has operators in this net that do not obey the contract (--math fast). */

@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/locale.h"
 #include "base/text.h"
@@ -29,6 +30,25 @@ static bool parse_magnitude(const char *digits, uint64_t *out) {
 
 bool stn__parse_u64(const char *string, uint64_t *out) {
     return parse_magnitude(string[0] == '+' ? string + 1 : string, out);
+}
+
+bool stn__parse_size(const char *string, uint64_t *out) {
+    static const char units[] = "KMGT";
+    char digits[24];
+    size_t size = strlen(string);
+    const char *unit = size == 0 ? NULL : strchr(units, string[size - 1]);
+    uint32_t shift = unit == NULL ? 0 : 10u * (uint32_t)(unit - units + 1);
+    size -= unit != NULL ? 1 : 0;
+    if (size == 0 || size >= sizeof digits) {
+        return false;
+    }
+    memcpy(digits, string, size);
+    digits[size] = '\0';
+    if (!parse_magnitude(digits, out) || *out > (uint64_t)INT64_MAX >> shift) {
+        return false;
+    }
+    *out <<= shift;
+    return true;
 }
 
 bool stn__parse_i64(const char *string, int64_t *out) {

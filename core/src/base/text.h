@@ -60,6 +60,8 @@ const char *stn__path_base(const char *path);
  * exponent, finite; too small becomes 0 or subnormal. Bool: true false yes no on off 1 0. */
 bool stn__parse_i64(const char *string, int64_t *out);
 bool stn__parse_u64(const char *string, uint64_t *out);
+/* Bytes: a whole number, with K, M, G or T for powers of 1024. */
+bool stn__parse_size(const char *string, uint64_t *out);
 bool stn__parse_real(const char *string, double *out);
 bool stn__parse_bool(const char *string, bool *out);
 

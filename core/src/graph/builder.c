@@ -500,6 +500,7 @@ static void begin(stn_graph *g, const stn_net_spec *net) {
 int32_t stn__graph_build(stn_graph *g, const stn__graph_spec *spec, stn_err *err) {
     const stn_net_spec *net = spec->net;
     g->eval = spec->eval;
+    g->split = spec->split;
     g->batch = net->batch;
     g->shards = net->shards;
     g->heads = net->request.heads;

@@ -189,7 +189,7 @@ void stn__graph_relink(stn_graph *g) {
         const stn__node *node = &g->node[k];
         for (uint32_t o = 0; o < node->n_out; o++) {
             stn__value *value = &g->value[node->out[o]];
-            if (value->kind == STN__ACTIVATION) {
+            if (value->kind == STN__ACTIVATION || value->kind == STN__PARTIAL) {
                 value->node = (int32_t)k;
                 value->slot = o;
             }
@@ -274,6 +274,9 @@ int32_t stn__graph_complete(stn_graph *g, const stn_net_spec *net, const stn_bac
         return stn__nomem(err, "list of gradients", bytes);
     }
     int32_t status = stn__graph_differentiate(g, grads, err);
+    if (status == STN_OK && g->split) {
+        status = stn__graph_split(g, grads, err);
+    }
     if (status == STN_OK) {
         status = stn__graph_update(g, net, grads, err);
     }

@@ -87,7 +87,9 @@ enum {
     STN__STATE,      /* an item of the store */
     STN__CONST,      /* fixed numbers */
     STN__ACTIVATION, /* output of a node */
-    STN__PACK, /* memory of several state values or gradients; index: operand of the optimizer */
+    STN__PACK,    /* memory of several state values or gradients; index: operand of the optimizer */
+    STN__PARTIAL, /* sum of a gradient over a micro-batch; pack_at: its place in each level's sums
+                   */
 };
 
 typedef struct stn__value {
@@ -128,8 +130,10 @@ struct stn_graph {
     bool eval;
     uint32_t batch, shards;
     uint32_t heads, classes;
-    stn__store *store; /* borrowed */
-    stn__slots *slots; /* borrowed */
+    bool split;             /* made for micro-batches (micro.c) */
+    uint64_t partial_bytes; /* of all STN__PARTIAL values, each rounded up */
+    stn__store *store;      /* borrowed */
+    stn__slots *slots;      /* borrowed */
     stn__value *value;
     uint64_t cap_values;
     uint32_t n_values;
@@ -152,7 +156,7 @@ struct stn_graph {
 typedef struct stn__graph_spec {
     const stn_model *model;
     const stn_net_spec *net;
-    bool eval;
+    bool eval, split;
     stn__store *store;
     stn__slots *slots;
 } stn__graph_spec;
@@ -201,6 +205,9 @@ void stn__graph_fuse(stn_graph *g, const stn_backend *backend, stn_device *devic
 /* Appends the gradient nodes; grads[item] (store->n of them, caller's) gets the gradient of every
  * parameter. */
 int32_t stn__graph_differentiate(stn_graph *g, stn_val *grads, stn_err *err);
+/* For micro-batches: puts the gradients of parameters over a micro-batch where they are added, and
+ * what makes gradients of the sums behind all other nodes so far. */
+int32_t stn__graph_split(stn_graph *g, const stn_val *grads, stn_err *err);
 /* Appends running-statistics and optimizer nodes, adds the optimizer's state to the store. */
 int32_t stn__graph_update(stn_graph *g, const stn_net_spec *net, const stn_val *grads,
                           stn_err *err);

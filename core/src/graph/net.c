@@ -65,7 +65,7 @@ static int32_t check_optimizer(const stn_net_spec *s, stn_err *err) {
 static int32_t allocate(stn_net *net, uint64_t bytes, const char *what, stn_buf **buf,
                         stn_err *err) {
     stn_err own = {0};
-    int32_t status = net->backend->buf_alloc(net->device, bytes, buf, &own);
+    int32_t status = net->dry ? STN_OK : net->backend->buf_alloc(net->device, bytes, buf, &own);
     if (status != STN_OK) {
         *buf = NULL;
         return stn_fail(err, status,
@@ -74,6 +74,10 @@ static int32_t allocate(stn_net *net, uint64_t bytes, const char *what, stn_buf 
     }
     net->memory.total += bytes;
     return STN_OK;
+}
+
+static int32_t fill(stn_net *net, stn_ref at, uint32_t word, uint64_t bytes, stn_err *err) {
+    return net->dry ? STN_OK : net->backend->fill(net->stream, at, word, bytes, err);
 }
 
 /* Packs, zero between their members, and the places of gradients in them. */
@@ -93,7 +97,7 @@ static int32_t allocate_packs(stn_net *net, stn_err *err) {
             STN_TRY(allocate(net, bytes, v->name, &net->pack[i], err));
             *counter[v->index < 2 ? v->index : 2] += bytes;
             plan->ref[i] = (stn_ref){net->pack[i], 0};
-            STN_TRY(net->backend->fill(net->stream, plan->ref[i], 0, bytes, err));
+            STN_TRY(fill(net, plan->ref[i], 0, bytes, err));
         }
     }
     for (uint32_t i = 0; i < g->n_values; i++) {
@@ -150,8 +154,10 @@ static int32_t allocate_constants(stn_net *net, uint32_t which, stn_err *err) {
         STN_TRY(allocate(net, bytes, v->name, buf, err));
         net->memory.activations += bytes;
         net->plan[which].ref[i].buf = *buf;
-        STN_TRY(net->backend->write(net->stream, net->plan[which].ref[i],
-                                    g->constant[v->index].data, bytes, err));
+        if (!net->dry) {
+            STN_TRY(net->backend->write(net->stream, net->plan[which].ref[i],
+                                        g->constant[v->index].data, bytes, err));
+        }
     }
     return STN_OK;
 }
@@ -168,7 +174,7 @@ static int32_t allocate_arena(stn_net *net, stn_err *err) {
             net->memory.activations += bytes;
             if (net->keep) {
                 stn_ref all = {net->arena[set][i], 0};
-                STN_TRY(net->backend->fill(net->stream, all, STN__POISON, bytes, err));
+                STN_TRY(fill(net, all, STN__POISON, bytes, err));
             }
         }
     }
@@ -184,17 +190,55 @@ static int32_t allocate_outcome(stn_net *net, stn_err *err) {
         o->slots += stn__round_up(o->flags_bytes[which]);
     }
     o->pred = stn__round_up(stn_tensor_bytes(&g->value[g->stats].tensor));
-    o->slot_bytes = o->pred + stn__round_up(stn_tensor_bytes(&g->value[g->pred].tensor));
+    o->part_bytes = o->pred + stn__round_up(stn_tensor_bytes(&g->value[g->pred].tensor));
+    o->slot_bytes = net->micro.parts * o->part_bytes;
     uint64_t bytes = o->slots + STN__QUEUE * o->slot_bytes;
     STN_TRY(allocate(net, bytes, "results of queued steps", &o->buf, err));
     net->memory.activations += bytes;
+    if (net->dry) {
+        return STN_OK;
+    }
     o->copy = stn__calloc(1, bytes);
     if (o->copy == NULL) {
         return stn__nomem(err, "results of queued steps", bytes);
     }
-    stn__net_slot(net, 0, 0);
-    stn__net_slot(net, 1, 0);
-    return net->backend->fill(net->stream, (stn_ref){o->buf, 0}, 0, bytes, err);
+    stn__net_slot(net, 0, 0, 0);
+    stn__net_slot(net, 1, 0, 0);
+    return fill(net, (stn_ref){o->buf, 0}, 0, bytes, err);
+}
+
+/* What only micro-batches need: sums of gradients on each level, marked values. */
+static int32_t allocate_micro(stn_net *net, stn_err *err) {
+    stn__plan *plan = &net->plan[0];
+    uint64_t bytes = plan->graph.partial_bytes, marks = stn__micro_marks(net);
+    for (uint32_t l = 0; l < net->micro.levels; l++) {
+        STN_TRY(allocate(net, bytes, "sums of gradients", &net->micro.sum[l], err));
+        STN_TRY(fill(net, (stn_ref){net->micro.sum[l], 0}, 0, bytes, err));
+        net->memory.activations += bytes;
+    }
+    for (uint32_t i = 0; i < plan->graph.n_values; i++) {
+        if (plan->graph.value[i].kind == STN__PARTIAL) {
+            plan->ref[i] = (stn_ref){net->micro.sum[0], plan->graph.value[i].pack_at};
+        }
+    }
+    if (net->micro.parts > 1 && marks > 0) {
+        STN_TRY(allocate(net, marks, "marked values", &net->micro.marks, err));
+        net->memory.activations += marks;
+    }
+    return STN_OK;
+}
+
+/* Scratch of all operators, the adding of sums included. */
+static int32_t allocate_workspace(stn_net *net, stn_err *err) {
+    uint64_t most = 0;
+    if (net->micro.parts > 1) {
+        STN_TRY(stn__micro_query(net, &most, err));
+    }
+    for (uint32_t which = 0; which < 2; which++) {
+        most = net->plan[which].workspace > most ? net->plan[which].workspace : most;
+    }
+    net->memory.workspace = most;
+    return most > 0 ? allocate(net, most, "workspace", &net->workspace, err) : STN_OK;
 }
 
 static int32_t allocate_all(stn_net *net, stn_err *err) {
@@ -207,13 +251,9 @@ static int32_t allocate_all(stn_net *net, stn_err *err) {
     STN_TRY(allocate(net, labels, "labels", &net->labels, err));
     net->memory.activations += pixels + labels;
     STN_TRY(allocate_arena(net, err));
-    net->memory.workspace = net->plan[0].workspace > net->plan[1].workspace
-                                ? net->plan[0].workspace
-                                : net->plan[1].workspace;
-    if (net->memory.workspace > 0) {
-        STN_TRY(allocate(net, net->memory.workspace, "workspace", &net->workspace, err));
-    }
+    STN_TRY(allocate_workspace(net, err));
     STN_TRY(allocate_outcome(net, err));
+    STN_TRY(allocate_micro(net, err));
     for (uint32_t which = 0; which < 2; which++) {
         stn__plan *plan = &net->plan[which];
         STN_TRY(allocate_constants(net, which, err));
@@ -228,7 +268,7 @@ static int32_t allocate_all(stn_net *net, stn_err *err) {
 
 static int32_t make_queue(stn_net *net, stn_err *err) {
     const stn_graph *g = &net->plan[0].graph;
-    uint64_t images = stn_tensor_bytes(&g->value[g->pixels].tensor);
+    uint64_t images = stn__net_row_bytes(g, g->pixels, net->batch);
     uint64_t heads = (uint64_t)net->batch * net->heads;
     for (uint32_t i = 0; i < STN__QUEUE; i++) {
         stn__queued *q = &net->queue[i];
@@ -273,7 +313,8 @@ static int32_t list_values(stn_net *net, uint32_t which, stn_err *err) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < g->n_values; i++) {
         uint32_t kind = g->value[i].kind;
-        if (kind != STN__ACTIVATION && kind != STN__PACK && net->plan[which].ref[i].buf != NULL) {
+        if (kind != STN__ACTIVATION && kind != STN__PACK && kind != STN__PARTIAL &&
+            net->plan[which].ref[i].buf != NULL) {
             list[n++] = (stn__listed){(stn_val)i, UINT32_MAX};
         }
     }
@@ -292,26 +333,149 @@ static int32_t list_values(stn_net *net, uint32_t which, stn_err *err) {
 
 /* ---- open and close ----------------------------------------------------------------------- */
 
-static int32_t make_plan(stn_net *net, uint32_t which, const stn_model *model,
-                         const stn_net_spec *spec, stn_err *err) {
-    stn__plan *plan = &net->plan[which];
-    stn__graph_spec what = {model, spec, which == 1, &net->store, &net->slots};
-    STN_TRY(stn__graph_build(&plan->graph, &what, err));
-    STN_TRY(stn__graph_complete(&plan->graph, spec, net->backend, net->device, err));
-    return stn__plan_make(plan, net->backend, net->device, &stn_dev_info(net->dev)->info,
-                          spec->keep_values, err);
+static int32_t make_plans(stn_net *net, const stn_model *model, const stn_net_spec *spec,
+                          stn_err *err) {
+    stn_net_spec part = *spec;
+    part.batch = net->micro.rows;
+    part.shards = spec->shards / net->micro.share;
+    for (uint32_t which = 0; which < 2; which++) {
+        stn__plan *plan = &net->plan[which];
+        stn__graph_spec what = {model,       &part,      which == 1, net->micro.parts > 1,
+                                &net->store, &net->slots};
+        STN_TRY(stn__graph_build(&plan->graph, &what, err));
+        STN_TRY(stn__graph_complete(&plan->graph, &part, net->backend, net->device, err));
+        STN_TRY(stn__plan_make(plan, net->backend, net->device, &stn_dev_info(net->dev)->info,
+                               spec->keep_values, err));
+    }
+    return STN_OK;
+}
+
+/* Takes back allocate_all. */
+static void release_all(stn_net *net) {
+    void (*release)(stn_buf *) = net->backend->buf_free;
+    for (uint32_t i = 0; i < net->store.n; i++) {
+        release(net->store.item[i].buf);
+        net->store.item[i].buf = NULL;
+    }
+    for (uint32_t i = 0; net->pack != NULL && i < net->plan[0].graph.n_values; i++) {
+        release(net->pack[i]);
+    }
+    for (uint32_t which = 0; which < 2; which++) {
+        for (uint32_t i = 0; net->constant[which] != NULL && i < net->plan[which].graph.n_constants;
+             i++) {
+            release(net->constant[which][i]);
+        }
+        for (uint32_t i = 0; i < STN__MAX_BUFFERS; i++) {
+            release(net->arena[which][i]);
+        }
+        stn__free(net->constant[which]);
+        net->constant[which] = NULL;
+    }
+    for (uint32_t l = 0; l < STN__MAX_LEVELS; l++) {
+        release(net->micro.sum[l]);
+    }
+    release(net->micro.marks);
+    release(net->pixels);
+    release(net->labels);
+    release(net->workspace);
+    release(net->outcome.buf);
+    stn__free(net->outcome.copy);
+    stn__free(net->pack);
+    net->pack = NULL;
+    net->outcome = (stn__outcome){0};
+    net->memory = (stn_net_memory){0};
+}
+
+static void free_plans(stn_net *net) {
+    for (uint32_t which = 0; which < 2; which++) {
+        stn__plan_free(&net->plan[which]);
+    }
+    stn__store_free(&net->store);
+    net->slots = (stn__slots){0};
+}
+
+/* Device memory that the plans need. */
+static int32_t count_memory(stn_net *net, uint64_t *bytes, stn_err *err) {
+    net->dry = true;
+    int32_t status = allocate_all(net, err);
+    *bytes = net->memory.total;
+    release_all(net);
+    net->dry = false;
+    return status;
+}
+
+static double mib(uint64_t bytes) {
+    return (double)bytes / 1048576.0;
+}
+
+/* Why a batch that needs `bytes` may not be split; STN_OK if it may. */
+static int32_t check_split(const stn_net *net, const stn_net_spec *spec, uint64_t bytes,
+                           stn_err *err) {
+    const stn_graph *g = &net->plan[0].graph;
+    uint32_t k = 0;
+    while (k < g->n_nodes && g->node[k].op != STN_OP_BN) {
+        k++;
+    }
+    const char *why = NULL;
+    if (k < g->n_nodes) {
+        why = "training batch norm takes statistics over all of it";
+    } else if (spec->keep_values) {
+        why = "all its values are to be kept";
+    } else if ((stn_dev_info(net->dev)->info.capabilities & STN_CAP_MICRO_BATCHES) == 0) {
+        why = "this backend is too old for it";
+    }
+    return why == NULL
+               ? STN_OK
+               : stn_fail(err, STN_E_NOMEM,
+                          "memory limit %.1f MiB: the batch of %u images needs %.1f MiB on the "
+                          "device and cannot be split: %s; allow %lluM or use a smaller batch",
+                          mib(spec->mem_limit), spec->batch, mib(bytes), why,
+                          (unsigned long long)(bytes >> 20) + 1);
+}
+
+/* Plans for the largest micro-batch that keeps to the limit; without one, for the whole batch. */
+static int32_t choose_plans(stn_net *net, const stn_model *model, const stn_net_spec *spec,
+                            stn_err *err) {
+    uint64_t bytes = 0;
+    (void)stn__micro_choose(net, spec, 1);
+    STN_TRY(make_plans(net, model, spec, err));
+    if (spec->mem_limit == 0) {
+        return STN_OK;
+    }
+    STN_TRY(count_memory(net, &bytes, err));
+    if (bytes <= spec->mem_limit) {
+        return STN_OK;
+    }
+    STN_TRY(check_split(net, spec, bytes, err));
+    for (uint32_t share = 2; share <= spec->shards; share *= 2) {
+        if (!stn__micro_choose(net, spec, share)) {
+            continue;
+        }
+        free_plans(net);
+        STN_TRY(make_plans(net, model, spec, err));
+        STN_TRY(count_memory(net, &bytes, err));
+        if (bytes <= spec->mem_limit) {
+            return STN_OK;
+        }
+    }
+    return stn_fail(err, STN_E_NOMEM,
+                    "memory limit %.1f MiB: even a shard of %u images at a time needs %.1f MiB on "
+                    "the device; allow %lluM, or use a smaller batch or more shards",
+                    mib(spec->mem_limit), net->micro.rows, mib(bytes),
+                    (unsigned long long)(bytes >> 20) + 1);
 }
 
 static int32_t open_parts(stn_net *net, const stn_model *model, const stn_net_spec *spec,
                           stn_err *err) {
     STN_TRY(net->backend->stream_open(net->device, &net->stream, err));
-    for (uint32_t which = 0; which < 2; which++) {
-        STN_TRY(make_plan(net, which, model, spec, err));
-    }
+    STN_TRY(choose_plans(net, model, spec, err));
     STN_TRY(allocate_all(net, err));
     for (uint32_t which = 0; which < 2; which++) {
         STN_TRY(stn__plan_prepare(&net->plan[which], err));
         STN_TRY(list_values(net, which, err));
+    }
+    if (net->micro.parts > 1) {
+        STN_TRY(stn__micro_prepare(net, err));
     }
     if (net->backend->prepare_end != NULL) {
         int32_t status =
@@ -324,6 +488,8 @@ static int32_t open_parts(stn_net *net, const stn_model *model, const stn_net_sp
     STN_TRY(sort_state(net, err));
     net->memory.train_nodes = net->plan[0].graph.n_nodes;
     net->memory.eval_nodes = net->plan[1].graph.n_nodes;
+    net->memory.micro_batches = net->micro.parts;
+    net->memory.micro_rows = net->micro.rows;
     return stn__net_reset(net, 0, err);
 }
 
@@ -366,29 +532,6 @@ int32_t stn_net_open(stn_ctx *ctx, stn_dev *dev, const stn_net_spec *spec, stn_n
     return stn__net_open(dev, model, spec, net, err);
 }
 
-static void free_buffers(stn_net *net) {
-    void (*release)(stn_buf *) = net->backend->buf_free;
-    for (uint32_t i = 0; i < net->store.n; i++) {
-        release(net->store.item[i].buf);
-    }
-    for (uint32_t i = 0; net->pack != NULL && i < net->plan[0].graph.n_values; i++) {
-        release(net->pack[i]);
-    }
-    for (uint32_t which = 0; which < 2; which++) {
-        for (uint32_t i = 0; net->constant[which] != NULL && i < net->plan[which].graph.n_constants;
-             i++) {
-            release(net->constant[which][i]);
-        }
-        for (uint32_t i = 0; i < STN__MAX_BUFFERS; i++) {
-            release(net->arena[which][i]);
-        }
-    }
-    release(net->pixels);
-    release(net->labels);
-    release(net->workspace);
-    release(net->outcome.buf);
-}
-
 void stn_net_close(stn_net *net) {
     if (net == NULL) {
         return;
@@ -396,11 +539,13 @@ void stn_net_close(stn_net *net) {
     if (net->stream != NULL) {
         (void)net->backend->sync(net->stream, NULL); /* buffers are freed next; errors are known */
     }
-    free_buffers(net);
+    release_all(net);
     for (uint32_t which = 0; which < 2; which++) {
-        stn__free(net->constant[which]);
         stn__free(net->listed[which]);
-        stn__plan_free(&net->plan[which]);
+    }
+    free_plans(net);
+    if (net->micro.add != NULL) {
+        net->backend->op_free(net->micro.add);
     }
     if (net->stream != NULL) {
         net->backend->stream_close(net->stream);
@@ -409,10 +554,7 @@ void stn_net_close(stn_net *net) {
         stn__free(net->queue[i].images);
         stn__free(net->queue[i].labels);
     }
-    stn__free(net->outcome.copy);
-    stn__free(net->pack);
     stn__free(net->order);
-    stn__store_free(&net->store);
     stn__free(net);
 }
 

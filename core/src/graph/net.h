@@ -17,16 +17,29 @@ typedef struct stn__queued {
 } stn__queued;
 
 /* What the host reads back of the queued steps, one buffer, so that collecting is one read: the
- * flags of both plans, then for each place in the queue the loss statistics [batch, heads, 2]
- * (z_label - m, sum) and the predictions [batch, heads]. Every part starts at a multiple of
- * STN__ALIGN. */
+ * flags of both plans, then for each place in the queue and each micro-batch the loss statistics
+ * [rows, heads, 2] (z_label - m, sum) and the predictions [rows, heads]. Every part starts at a
+ * multiple of STN__ALIGN. */
 typedef struct stn__outcome {
     stn_buf *buf;
     uint8_t *copy; /* on the host */
     uint64_t flags[2], flags_bytes[2];
     uint64_t slots, slot_bytes; /* of the first step; from one step to the next */
-    uint64_t pred;              /* inside a slot, behind the statistics */
+    uint64_t part_bytes;        /* from one micro-batch of a step to the next */
+    uint64_t pred;              /* inside a part, behind the statistics */
 } stn__outcome;
+
+#define STN__MAX_LEVELS 11u /* of the tree over at most 1024 micro-batches, and its root */
+
+/* How a batch is run: in `parts` micro-batches of `rows` images, the last one may have fewer. */
+typedef struct stn__micro {
+    uint32_t share; /* a micro-batch has 1/share of the shards */
+    uint32_t parts, rows;
+    uint32_t levels; /* of the stack of sums */
+    stn_buf *sum[STN__MAX_LEVELS];
+    stn_kernel *add;
+    stn_buf *marks; /* marked values of an evaluated batch, part by part */
+} stn__micro;
 
 /* A value as listed by stn_net_value_get. */
 typedef struct stn__listed {
@@ -39,7 +52,9 @@ struct stn_net {
     const stn_backend *backend;
     stn_device *device;
     stn_stream *stream;
-    uint32_t batch, heads, classes;
+    uint32_t batch, heads, classes; /* batch: of a step */
+    stn__micro micro;
+    bool dry; /* memory is counted only */
     uint32_t optimizer;
     double beta[2], eps, weight_decay, loc_rate;
     bool keep;
@@ -70,13 +85,35 @@ int32_t stn__net_open(stn_dev *dev, const stn_model *model, const stn_net_spec *
                       stn_err *err);
 /* Per-step scalars into net->scalar. Uses net->powers, which must include this step. */
 void stn__net_scalars(stn_net *net, uint32_t count, double lr);
-/* Lets the next step of a plan put its results in this place of the queue. */
-void stn__net_slot(stn_net *net, uint32_t which, uint32_t place);
+/* Lets the next run of a plan put its results in this place of the queue and part of the batch. */
+void stn__net_slot(stn_net *net, uint32_t which, uint32_t place, uint32_t part);
+/* Bytes of `rows` rows of a batched value. */
+uint64_t stn__net_row_bytes(const stn_graph *g, stn_val v, uint32_t rows);
 /* Smallest number of values a batch norm of this plan sees with `count` images; 0: no batch norm.
  */
 uint64_t stn__net_bn_values(const stn_net *net, uint32_t count);
 /* keep_values: E_FAIL naming the first tensor that was written past its end. Waits. */
 int32_t stn__net_canaries(stn_net *net, stn_err *err);
+/* ---- micro-batches (micro.c) ------------------------------------------------------------------
+ */
+
+/* Fills net->micro for micro-batches of 1/share of the shards; false if that is the whole batch. */
+bool stn__micro_choose(stn_net *net, const stn_net_spec *spec, uint32_t share);
+int32_t stn__micro_query(stn_net *net, uint64_t *workspace, stn_err *err);
+int32_t stn__micro_prepare(stn_net *net, stn_err *err);
+/* The level of the stack on which a part's sums go, and letting the training plan put them there.
+ */
+uint32_t stn__micro_level(uint32_t part);
+void stn__micro_aim(stn_net *net, uint32_t level);
+/* Adds the two uppermost of `depth` levels until `to` are left. */
+int32_t stn__micro_fold(stn_net *net, uint32_t depth, uint32_t to, const stn_step *step,
+                        stn_err *err);
+/* Marked values of evaluation: their bytes, keeping those of a part, and where they were kept
+ * (false: the value is none). */
+uint64_t stn__micro_marks(const stn_net *net);
+int32_t stn__micro_keep(stn_net *net, uint32_t part, stn_err *err);
+bool stn__micro_kept(const stn_net *net, stn_val v, uint32_t part, stn_ref *ref);
+
 /* Uploads the optimizer's, parameters' and statistics' initial values. */
 int32_t stn__net_reset(stn_net *net, uint64_t seed, stn_err *err);
 

@@ -156,6 +156,10 @@ int32_t stn_net_value_get(const stn_net *net, bool eval, uint32_t index, stn_val
     info->node = listed->node;
     info->tensor = v->tensor;
     info->batched = v->batched;
+    stn_ref kept;
+    if (eval && net->micro.parts > 1 && stn__micro_kept(net, listed->value, 0, &kept)) {
+        info->tensor.dim[0] = net->batch;
+    }
     return STN_OK;
 }
 
@@ -186,28 +190,19 @@ static void to_nchw(const stn_tensor *t, const uint8_t *from, uint8_t *to, uint3
     }
 }
 
-int32_t stn_net_value_read(stn_net *net, bool eval, uint32_t index, void *data, stn_err *err) {
-    uint32_t which = eval ? 1 : 0;
-    if (index >= net->n_listed[which]) {
-        return stn_fail(err, STN_E_NOTFOUND, "value %u of %u", index, net->n_listed[which]);
-    }
-    const stn__plan *plan = &net->plan[which];
-    stn_val v = net->listed[which][index].value;
-    const stn_tensor *t = &plan->graph.value[v].tensor;
-    if (plan->place[v] >= 0 && plan->block[plan->place[v]].last != UINT32_MAX) {
-        return stn_fail(err, STN_E_USAGE, "%s: not kept, open the net with keep_values",
-                        plan->graph.value[v].name);
-    }
+/* Reads t, stored at ref, in NCHW. */
+static int32_t read_nchw(stn_net *net, const stn_tensor *t, stn_ref ref, const char *name,
+                         void *data, stn_err *err) {
     uint64_t bytes = stn_tensor_bytes(t);
     if (t->layout == STN_NCHW) {
-        STN_TRY(net->backend->read(net->stream, data, plan->ref[v], bytes, err));
+        STN_TRY(net->backend->read(net->stream, data, ref, bytes, err));
         return net->backend->sync(net->stream, err);
     }
     uint8_t *stored = stn__alloc(bytes);
     if (stored == NULL) {
-        return stn__nomem(err, plan->graph.value[v].name, bytes);
+        return stn__nomem(err, name, bytes);
     }
-    int32_t status = net->backend->read(net->stream, stored, plan->ref[v], bytes, err);
+    int32_t status = net->backend->read(net->stream, stored, ref, bytes, err);
     if (status == STN_OK) {
         status = net->backend->sync(net->stream, err);
     }
@@ -216,6 +211,42 @@ int32_t stn_net_value_read(stn_net *net, bool eval, uint32_t index, void *data, 
     }
     stn__free(stored);
     return status;
+}
+
+/* A marked value of evaluation, from what was kept of each micro-batch. */
+static int32_t read_parts(stn_net *net, stn_val v, uint8_t *data, stn_err *err) {
+    const stn_graph *g = &net->plan[1].graph;
+    stn_tensor t = g->value[v].tensor, row = t;
+    row.layout = STN_NCHW;
+    row.dim[0] = 1;
+    for (uint32_t part = 0, done = 0; part < net->micro.parts; part++, done += t.dim[0]) {
+        stn_ref kept = {0};
+        (void)stn__micro_kept(net, v, part, &kept);
+        t.dim[0] = net->batch - done < net->micro.rows ? net->batch - done : net->micro.rows;
+        STN_TRY(
+            read_nchw(net, &t, kept, g->value[v].name, data + done * stn_tensor_bytes(&row), err));
+    }
+    return STN_OK;
+}
+
+int32_t stn_net_value_read(stn_net *net, bool eval, uint32_t index, void *data, stn_err *err) {
+    uint32_t which = eval ? 1 : 0;
+    if (index >= net->n_listed[which]) {
+        return stn_fail(err, STN_E_NOTFOUND, "value %u of %u", index, net->n_listed[which]);
+    }
+    const stn__plan *plan = &net->plan[which];
+    stn_val v = net->listed[which][index].value;
+    const stn__value *value = &plan->graph.value[v];
+    bool split = net->micro.parts > 1 && value->batched;
+    stn_ref kept;
+    if (split && eval && stn__micro_kept(net, v, 0, &kept)) {
+        return read_parts(net, v, data, err);
+    }
+    if (split || (plan->place[v] >= 0 && plan->block[plan->place[v]].last != UINT32_MAX)) {
+        return stn_fail(err, STN_E_USAGE, "%s: not kept, open the net with keep_values",
+                        value->name);
+    }
+    return read_nchw(net, &value->tensor, plan->ref[v], value->name, data, err);
 }
 
 /* Looks behind one value: from its last byte to the end of the gap all must be poison. */

@@ -96,42 +96,76 @@ static int32_t check_step(const stn_net *net, const stn_net_step_args *a, bool e
     return STN_OK;
 }
 
-/* Bytes of `rows` rows of a batched value. */
-static uint64_t row_bytes(const stn_graph *g, stn_val v, uint32_t rows) {
+uint64_t stn__net_row_bytes(const stn_graph *g, stn_val v, uint32_t rows) {
     return stn_tensor_bytes(&g->value[v].tensor) / g->batch * rows;
 }
 
-void stn__net_slot(stn_net *net, uint32_t which, uint32_t place) {
+void stn__net_slot(stn_net *net, uint32_t which, uint32_t place, uint32_t part) {
     const stn__outcome *o = &net->outcome;
     const stn_graph *g = &net->plan[which].graph;
-    uint64_t at = o->slots + place * o->slot_bytes;
+    uint64_t at = o->slots + place * o->slot_bytes + part * o->part_bytes;
     stn__plan_move(&net->plan[which], g->stats, (stn_ref){o->buf, at});
     stn__plan_move(&net->plan[which], g->pred, (stn_ref){o->buf, at + o->pred});
 }
 
-static int32_t enqueue(stn_net *net, stn__queued *q, const stn_net_step_args *a, stn_err *err) {
-    uint32_t which = q->eval ? 1 : 0;
+/* Images first .. first + count - 1 of a step through the nodes that every micro-batch runs. */
+static int32_t enqueue_part(stn_net *net, const stn__queued *q, const stn_step *step,
+                            stn_err *err) {
+    uint32_t which = q->eval ? 1 : 0, part = step->first / net->micro.rows;
     const stn__plan *plan = &net->plan[which];
     const stn_graph *g = &plan->graph;
     const stn_backend *b = net->backend;
-    stn_step step = {sizeof step, a->count, a->step, a->seed, net->slots.n, 0, net->scalar};
-    STN_TRY(b->write(net->stream, plan->ref[g->pixels], q->images,
-                     row_bytes(g, g->pixels, a->count), err));
-    STN_TRY(b->write(net->stream, plan->ref[g->labels], q->labels,
-                     row_bytes(g, g->labels, a->count), err));
-    stn__net_slot(net, which, net->n_queued);
-    STN_TRY(stn__plan_run(plan, net->stream, (stn_ref){net->workspace, 0},
-                          (stn_ref){net->outcome.buf, net->outcome.flags[which]}, &step,
+    const uint8_t *images =
+        (const uint8_t *)q->images + stn__net_row_bytes(g, g->pixels, step->first);
+    STN_TRY(b->write(net->stream, plan->ref[g->pixels], images,
+                     stn__net_row_bytes(g, g->pixels, step->count), err));
+    STN_TRY(b->write(net->stream, plan->ref[g->labels], q->labels + step->first * net->heads,
+                     stn__net_row_bytes(g, g->labels, step->count), err));
+    stn__net_slot(net, which, net->n_queued, part);
+    if (step->partial != 0) {
+        stn__micro_aim(net, stn__micro_level(part));
+    }
+    STN_TRY(stn__plan_run(plan, false, net->stream, (stn_ref){net->workspace, 0},
+                          (stn_ref){net->outcome.buf, net->outcome.flags[which]}, step,
                           q->eval ? NULL : net->spans, err));
-    return b->flush(net->stream, err);
+    if (step->partial != 0) {
+        return stn__micro_fold(net, stn__micro_level(part) + 1, stn__micro_level(part + 1), step,
+                               err);
+    }
+    return net->micro.parts > 1 ? stn__micro_keep(net, part, err) : STN_OK;
+}
+
+static int32_t enqueue(stn_net *net, stn__queued *q, const stn_net_step_args *a, stn_err *err) {
+    const stn__micro *m = &net->micro;
+    uint32_t which = q->eval ? 1 : 0, parts = (a->count + m->rows - 1) / m->rows;
+    stn_step step = {.struct_size = sizeof step,
+                     .step = a->step,
+                     .seed = a->seed,
+                     .n_scalars = net->slots.n,
+                     .scalar = net->scalar,
+                     .partial = m->parts > 1 && !q->eval};
+    for (uint32_t part = 0; part < parts; part++) {
+        step.first = part * m->rows;
+        step.count = a->count - step.first < m->rows ? a->count - step.first : m->rows;
+        STN_TRY(enqueue_part(net, q, &step, err));
+    }
+    if (step.partial != 0) {
+        STN_TRY(stn__micro_fold(net, stn__micro_level(parts), 1, &step, err));
+        step.first = step.partial = 0;
+        step.count = a->count;
+        STN_TRY(stn__plan_run(&net->plan[0], true, net->stream, (stn_ref){net->workspace, 0},
+                              (stn_ref){net->outcome.buf, net->outcome.flags[which]}, &step,
+                              net->spans, err));
+    }
+    return net->backend->flush(net->stream, err);
 }
 
 static int32_t queue_step(stn_net *net, const stn_net_step_args *a, bool eval, stn_err *err) {
     STN_TRY(check_step(net, a, eval, err));
     stn__queued *q = &net->queue[net->n_queued];
     const stn_graph *g = &net->plan[0].graph;
-    memcpy(q->images, a->images, row_bytes(g, g->pixels, a->count));
-    memcpy(q->labels, a->labels, row_bytes(g, g->labels, a->count));
+    memcpy(q->images, a->images, stn__net_row_bytes(g, g->pixels, a->count));
+    memcpy(q->labels, a->labels, stn__net_row_bytes(g, g->labels, a->count));
     q->step = a->step;
     q->count = a->count;
     q->eval = eval;
@@ -166,27 +200,32 @@ uint32_t stn_net_queue_depth(const stn_net *net) {
 /* ---- collecting --------------------------------------------------------------------------- */
 
 /* Loss and errors of the finished step at `place` of the queue; images in order, heads ascending.
- * Returns its predictions. */
-static const int32_t *finish(const stn_net *net, uint32_t place, stn_step_result *r) {
+ * pred (may be NULL) gets its predictions. */
+static void finish(const stn_net *net, uint32_t place, stn_step_result *r, int32_t *pred) {
     const stn__queued *q = &net->queue[place];
-    const uint8_t *slot = net->outcome.copy + net->outcome.slots + place * net->outcome.slot_bytes;
-    const float *stats = (const float *)(const void *)slot;
-    const int32_t *pred = (const int32_t *)(const void *)(slot + net->outcome.pred);
+    const stn__outcome *o = &net->outcome;
+    const uint8_t *slot = o->copy + o->slots + place * o->slot_bytes;
     double sum = 0.0;
     r->step = q->step;
     r->count = q->count;
     r->wrong = 0;
     for (uint32_t i = 0; i < q->count; i++) {
+        const uint8_t *part = slot + i / net->micro.rows * o->part_bytes;
+        const float *stats = (const float *)(const void *)part;
+        const int32_t *found = (const int32_t *)(const void *)(part + o->pred);
         bool wrong = false;
         for (uint32_t h = 0; h < net->heads; h++) {
-            uint64_t at = (uint64_t)i * net->heads + h;
+            uint64_t at = (uint64_t)(i % net->micro.rows) * net->heads + h;
+            uint64_t in_batch = (uint64_t)i * net->heads + h;
             sum += stn__log_e((double)stats[2 * at + 1]) - (double)stats[2 * at];
-            wrong = wrong || pred[at] != q->labels[at];
+            wrong = wrong || found[at] != q->labels[in_batch];
+            if (pred != NULL) {
+                pred[in_batch] = found[at];
+            }
         }
         r->wrong += wrong ? 1u : 0u;
     }
     r->loss = sum * (1.0 / (double)q->count);
-    return pred;
 }
 
 static const uint32_t *flag_words(const stn_net *net, uint32_t which) {
@@ -258,12 +297,8 @@ int32_t stn_net_collect(stn_net *net, stn_step_result *results, uint32_t *n, int
         return status;
     }
     for (uint32_t i = 0; i < bad; i++) {
-        const int32_t *found = finish(net, i, &results[i]);
-        if (pred != NULL) {
-            uint64_t heads = (uint64_t)results[i].count * net->heads;
-            memcpy(pred, found, heads * sizeof *pred);
-            pred += heads;
-        }
+        finish(net, i, &results[i], pred);
+        pred = pred == NULL ? NULL : pred + (uint64_t)results[i].count * net->heads;
     }
     *n = bad;
     if (bad < queued) {
@@ -313,9 +348,13 @@ int32_t stn_net_node_get(stn_net *net, bool eval, uint32_t index, stn_node_info 
 
 uint32_t stn_net_launches(const stn_net *net, bool eval) {
     const stn__plan *plan = &net->plan[eval ? 1 : 0];
-    uint32_t sum = 0, n = 0;
+    uint32_t parts = net->micro.parts, sum = 0, n = 0;
     for (uint32_t k = 0; k < plan->graph.n_nodes; k++) {
-        sum += net->backend->op_launches(plan->kernel[k], &n, NULL) == STN_OK ? n : 0;
+        bool counted = net->backend->op_launches(plan->kernel[k], &n, NULL) == STN_OK;
+        sum += !counted ? 0 : k < plan->late ? n * parts : n;
+    }
+    if (!eval && parts > 1 && net->backend->op_launches(net->micro.add, &n, NULL) == STN_OK) {
+        sum += n * (parts - 1);
     }
     return sum;
 }

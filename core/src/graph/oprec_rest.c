@@ -36,8 +36,8 @@ static int32_t infer_loss(const stn__infer *q) {
 
 static int32_t infer_sum(const stn__infer *q) {
     const stn_scale_params *p = q->params;
-    if (p->gradient > 1) {
-        return STN__BAD(q, "gradient is %u and must be 0 or 1", p->gradient);
+    if (p->gradient > STN_CLASS_NONE) {
+        return STN__BAD(q, "gradient is %u and must be 0, 1 or 2", p->gradient);
     }
     for (uint32_t i = 0; i < q->n_in; i++) {
         stn_tensor shape = q->in[0];
@@ -53,8 +53,8 @@ static int32_t infer_sum(const stn__infer *q) {
 
 static int32_t infer_scale(const stn__infer *q) {
     const stn_scale_params *p = q->params;
-    if (p->gradient > 1) {
-        return STN__BAD(q, "gradient is %u and must be 0 or 1", p->gradient);
+    if (p->gradient > STN_CLASS_NONE) {
+        return STN__BAD(q, "gradient is %u and must be 0, 1 or 2", p->gradient);
     }
     STN_TRY(stn__need_dtype(q, 0, STN_F32, "the input"));
     STN_TRY(stn__need_finite(q, p->factor, "the factor"));

@@ -234,6 +234,9 @@ int32_t stn__plan_make(stn__plan *plan, const stn_backend *backend, stn_device *
         plan->first[k] = operands;
         operands += g->node[k].n_in + g->node[k].n_out;
     }
+    while (plan->late < g->n_nodes && g->value[g->node[plan->late].in[0]].kind != STN__PARTIAL) {
+        plan->late++;
+    }
     plan->backend = backend;
     plan->device = device;
     plan->keep = keep;
@@ -290,13 +293,14 @@ int32_t stn__plan_prepare(stn__plan *plan, stn_err *err) {
     return STN_OK;
 }
 
-int32_t stn__plan_run(const stn__plan *plan, stn_stream *stream, stn_ref workspace, stn_ref flags,
-                      const stn_step *step, stn_span *spans, stn_err *err) {
-    const stn_ref *operand = plan->operand;
+int32_t stn__plan_run(const stn__plan *plan, bool late, stn_stream *stream, stn_ref workspace,
+                      stn_ref flags, const stn_step *step, stn_span *spans, stn_err *err) {
+    uint32_t begin = late ? plan->late : 0, end = late ? plan->graph.n_nodes : plan->late;
+    const stn_ref *operand = begin < end ? plan->operand + plan->first[begin] : NULL;
     if (spans != NULL) {
         STN_TRY(plan->backend->sync(stream, err));
     }
-    for (uint32_t k = 0; k < plan->graph.n_nodes; k++) {
+    for (uint32_t k = begin; k < end; k++) {
         const stn__node *node = &plan->graph.node[k];
         stn_run_args args = {sizeof args, k, operand, operand + node->n_in, workspace, flags, step};
         if (spans != NULL) {

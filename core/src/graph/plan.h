@@ -50,6 +50,7 @@ typedef struct stn__plan {
     stn_device *device;
     bool keep;          /* every value has its own memory and a canary after it */
     bool inexact;       /* an operator does not obey the contract (--math fast) */
+    uint32_t late;      /* first node that runs once for all micro-batches; n_nodes if none does */
     uint64_t workspace; /* bytes of scratch, the largest of all nodes */
     uint32_t n_blocks;
     stn__block *block;
@@ -71,9 +72,10 @@ void stn__plan_bind(stn__plan *plan, stn_buf *const *buffers);
 /* Moves a value that no other node reads, an output of node `value.node`. */
 void stn__plan_move(stn__plan *plan, stn_val value, stn_ref to);
 int32_t stn__plan_prepare(stn__plan *plan, stn_err *err);
-/* Enqueues every node. With spans (else NULL) each is waited for before the next one. */
-int32_t stn__plan_run(const stn__plan *plan, stn_stream *stream, stn_ref workspace, stn_ref flags,
-                      const stn_step *step, stn_span *spans, stn_err *err);
+/* Enqueues the nodes before plan->late, or those from it on. With spans (else NULL) each is waited
+ * for before the next one. */
+int32_t stn__plan_run(const stn__plan *plan, bool late, stn_stream *stream, stn_ref workspace,
+                      stn_ref flags, const stn_step *step, stn_span *spans, stn_err *err);
 /* Work of one node by its record. */
 uint64_t stn__plan_flops(const stn__plan *plan, uint32_t node);
 /* Bytes of its operands as stored, each counted once. */

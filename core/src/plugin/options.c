@@ -42,7 +42,12 @@ static int32_t check_number(const char *label, const char *type, const char *ran
     double real = 0.0;
     int64_t whole = 0;
     uint64_t large = 0;
-    if (stn__str_eq(type, "int")) {
+    if (stn__str_eq(type, "size")) {
+        if (!stn__parse_size(value, &large)) {
+            return bad_value(label, value, "a size such as 512M or 2G", err);
+        }
+        real = (double)large;
+    } else if (stn__str_eq(type, "int")) {
         /* Seeds use all 64 bits. */
         if (stn__parse_i64(value, &whole)) {
             real = (double)whole;
@@ -88,7 +93,7 @@ static int32_t check_choice(const char *label, const char *list, const char *val
 int32_t stn__value_check(const char *label, const char *type, const char *range, const char *value,
                          stn_err *err) {
     bool flag = false;
-    if (stn__str_eq(type, "int") || stn__str_eq(type, "float")) {
+    if (stn__str_eq(type, "int") || stn__str_eq(type, "float") || stn__str_eq(type, "size")) {
         return check_number(label, type, range, value, err);
     }
     if (stn__str_eq(type, "bool") && !stn__parse_bool(value, &flag)) {

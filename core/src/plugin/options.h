@@ -1,6 +1,7 @@
 /* Checks of option values against a plugin's option list (and of config values against theirs).
  *
- * Types: "int", "float", "string", "bool", "choice:a,b,c". Ranges that are enforced: "a..b", "a..",
+ * Types: "int", "size", "float", "string", "bool", "choice:a,b,c". Ranges that are enforced:
+ * "a..b", "a..",
  * "..b" with numbers a, b included; any other text is only shown to the user.
  */
 #ifndef STN_PLUGIN_OPTIONS_H

@@ -52,7 +52,9 @@ void stn__config_remove(stn_config *config, stn__item *item) {
 
 static void cache_numbers(stn__item *item) {
     uint64_t large;
-    if (stn__parse_u64(item->value, &large)) {
+    if (stn__parse_u64(item->value, &large) ||
+        (item->info != NULL && strcmp(item->info->type, "size") == 0 &&
+         stn__parse_size(item->value, &large))) {
         memcpy(&item->integer, &large, sizeof large); /* seeds use all 64 bits */
     } else if (!stn__parse_i64(item->value, &item->integer)) {
         item->integer = 0;
@@ -219,8 +221,9 @@ const char *stn_config_identity(stn_config *config) {
 
 /* Settings of the machine a run happens on. */
 static bool is_of_machine(const stn__item *item) {
-    static const char *const keys[] = {"recipe", "out",         "data-dir",     "backend",
-                                       "device", "cpu-kernels", "device-class", "threads"};
+    static const char *const keys[] = {"recipe",       "out",     "data-dir",
+                                       "backend",      "device",  "cpu-kernels",
+                                       "device-class", "threads", "mem-limit"};
     const char *option;
     const stn__owner *owner = stn__owner_of(item->key, &option);
     if (owner != NULL) {

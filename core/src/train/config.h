@@ -35,7 +35,8 @@ struct stn_config {
 
 /* The entry of the flag table, or NULL. */
 const stn_key_info *stn__key_find(const char *key);
-/* Checks `value` against a type ("int", "float", "string", "bool", "choice:...", "list") and range
+/* Checks `value` against a type ("int", "size", "float", "string", "bool", "choice:...",
+ * "list") and range
  * and gives the canonical text, to be freed. `label` begins the message. */
 int32_t stn__value_canonical(const char *label, const char *type, const char *range,
                              const char *value, char **canonical, stn_err *err);

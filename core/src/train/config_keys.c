@@ -23,6 +23,8 @@ static const stn_key_info keys[] = {
     {"device-class", "choice:auto,cpu-vector,gpu", "", "auto", "kernel class of the OpenCL backend",
      0},
     {"math", "choice:exact,fast", "", "exact", "fast: vendor kernels, results not reproducible", 0},
+    {"mem-limit", "size", "0..", "0",
+     "most device memory to plan for, such as 512M; batches are split to keep to it; 0 = any", 0},
     /* optimizer */
     {"optimizer", "choice:sgd,adam,adamw", "", "sgd", "update rule", IDENTITY},
     {"lr", "float", "0..1000", "0.01", "base learning rate", IDENTITY},

@@ -59,6 +59,16 @@ static int32_t canonical_steps(const char *label, const char *range, const char 
     return STN_OK;
 }
 
+/* In the largest unit that divides it. */
+static void add_size(stn__text *text, uint64_t bytes) {
+    static const char units[] = "KMGT";
+    uint32_t unit = 0;
+    for (; bytes != 0 && bytes % 1024u == 0 && units[unit] != '\0'; unit++) {
+        bytes /= 1024u;
+    }
+    stn__text_addf(text, "%llu%.1s", (unsigned long long)bytes, unit == 0 ? "" : &units[unit - 1]);
+}
+
 static int32_t canonical(const char *label, const char *type, const char *range, const char *value,
                          stn__text *text, stn_err *err) {
     int64_t integer;
@@ -73,6 +83,8 @@ static int32_t canonical(const char *label, const char *type, const char *range,
         stn__text_addf(text, "%lld", (long long)integer);
     } else if (strcmp(type, "int") == 0 && stn__parse_u64(value, &large)) {
         stn__text_addf(text, "%llu", (unsigned long long)large);
+    } else if (strcmp(type, "size") == 0 && stn__parse_size(value, &large)) {
+        add_size(text, large);
     } else if (strcmp(type, "float") == 0 && stn__parse_real(value, &real)) {
         stn__text_real(text, real == 0 ? 0 : real); /* no -0 */
     } else if (strcmp(type, "bool") == 0 && stn__parse_bool(value, &boolean)) {

@@ -115,6 +115,7 @@ static int32_t open_net(stn_run *run, const stn_run_options *options, stn_err *e
     fill_spec(run, &spec);
     spec.keep_values = options->keep_values;
     spec.no_fusion = options->no_fusion;
+    spec.mem_limit = (uint64_t)stn_config_int(run->config, "mem-limit");
     spec.progress = options->progress;
     spec.progress_user = options->progress_user;
     option_list list;

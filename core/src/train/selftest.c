@@ -157,7 +157,12 @@ static int32_t execute(trial *r, stn_err *err) {
     float scalar[STN__PROBE_SLOTS] = {0.01f, 1e-8f, 1e-5f, 0.0f, 0.0f};
     scalar[STN__PROBE_INV_N] = (float)(1.0 / p->values);
     scalar[STN__PROBE_INV_N1] = p->values > 1 ? (float)(1.0 / (p->values - 1.0)) : 0.0f;
-    stn_step step = {sizeof step, p->count, 7, UINT64_C(0x9876543210), STN__PROBE_SLOTS, 0, scalar};
+    stn_step step = {.struct_size = sizeof step,
+                     .count = p->count,
+                     .step = 7,
+                     .seed = UINT64_C(0x9876543210),
+                     .n_scalars = STN__PROBE_SLOTS,
+                     .scalar = scalar};
     stn_op_desc desc = {sizeof desc, p->op, p->n_in, r->n_out, &p->params, r->in, r->out};
     return stn_op_exec(r->dev, &desc, (const void *const *)r->in_data, r->out_data, &step, err);
 }
@@ -297,7 +302,8 @@ static bool is_arithmetic(const stn__probe *p) {
 }
 
 static bool run_needs(const stn_run *run, const stn__probe *p) {
-    bool needed = is_arithmetic(p);
+    bool adds = run->net->micro.parts > 1; /* the sums of micro-batches */
+    bool needed = is_arithmetic(p) || (adds && p->op == STN_OP_SUM);
     for (uint32_t which = 0; which < 2; which++) {
         const stn_graph *g = &run->net->plan[which].graph;
         for (uint32_t i = 0; i < g->n_nodes && !needed; i++) {

@@ -35,13 +35,14 @@ static void dropout_plane(const cpu_call *call, uint32_t task) {
     const stn_step *step = call->step;
     const stn_tensor *x = &call->kernel->in[0];
     float limit = call->kernel->op == STN_OP_DROPOUT ? STN_LIM_X : STN_LIM_G;
-    uint32_t pixels = ref_plane_size(x);
+    uint32_t pixels = ref_plane_size(x), first = step->first * x->dim[1];
     ref_plane in = ref_in(call, 0, task / x->dim[1], task % x->dim[1]);
     ref_plane_out out = ref_out(call, 0, task / x->dim[1], task % x->dim[1]);
     for (uint32_t i = 0; i < pixels; i++) {
-        uint32_t word = stn_philox((uint32_t)step->seed, (uint32_t)(step->seed >> 32),
-                                   task * pixels + i, STN_RNG_STREAM(STN_RNG_DROPOUT, p->id),
-                                   (uint32_t)step->step, (uint32_t)(step->step >> 32));
+        uint32_t word =
+            stn_philox((uint32_t)step->seed, (uint32_t)(step->seed >> 32),
+                       (first + task) * pixels + i, STN_RNG_STREAM(STN_RNG_DROPOUT, p->id),
+                       (uint32_t)step->step, (uint32_t)(step->step >> 32));
         float v = ref_at(in, i);
         ref_put(call, out, i, word < p->threshold ? 0.0f : stn_snap(v * p->scale, limit));
     }

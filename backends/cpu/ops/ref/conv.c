@@ -153,7 +153,8 @@ static void grad_w_plane(const cpu_call *call, uint32_t task) {
                 sum[s] = grad_w_shard(call, &t);
             }
             float total = ref_shard_tree(sum, shards);
-            ref_put(call, out, (size_t)t.kh * gw->dim[3] + t.kw, stn_snap_g(total));
+            ref_put(call, out, (size_t)t.kh * gw->dim[3] + t.kw,
+                    stn_snap(total, cpu_grad_limit(call)));
         }
     }
 }
@@ -176,7 +177,8 @@ static void bias_channel(const cpu_call *call, uint32_t c) {
             sum[s] = sum[s] + ref_lanes_fold(&lanes);
         }
     }
-    ref_put(call, ref_out(call, 0, 0, c), 0, stn_snap_g(ref_shard_tree(sum, shards)));
+    ref_put(call, ref_out(call, 0, 0, c), 0,
+            stn_snap(ref_shard_tree(sum, shards), cpu_grad_limit(call)));
 }
 
 static void conv(const cpu_call *call) {

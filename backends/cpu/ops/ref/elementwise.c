@@ -6,7 +6,7 @@ static void sum_plane(const cpu_call *call, uint32_t task) {
     const stn_kernel *kernel = call->kernel;
     const stn_tensor *y = &kernel->out[0];
     uint32_t n = task / y->dim[1], c = task % y->dim[1];
-    float limit = kernel->params.scale.gradient ? STN_LIM_G : STN_LIM_X;
+    float limit = cpu_class_limit(kernel);
     ref_plane in[STN_MAX_IN];
     for (uint32_t k = 0; k < kernel->n_in; k++) {
         in[k] = ref_in(call, k, kernel->in[k].dim[0] == 1 ? 0 : n, c);
@@ -24,7 +24,7 @@ static void scale_plane(const cpu_call *call, uint32_t task) {
     const stn_scale_params *p = &call->kernel->params.scale;
     const stn_tensor *x = &call->kernel->in[0];
     uint32_t n = task / x->dim[1], c = task % x->dim[1];
-    float limit = p->gradient ? STN_LIM_G : STN_LIM_X;
+    float limit = cpu_class_limit(call->kernel);
     ref_plane in = ref_in(call, 0, n, c);
     for (uint32_t i = 0; i < ref_plane_size(x); i++) {
         ref_put(call, ref_out(call, 0, n, c), i, stn_snap(p->factor * ref_at(in, i), limit));

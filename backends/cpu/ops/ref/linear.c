@@ -55,7 +55,7 @@ static void grad_w_output(const cpu_call *call, uint32_t o) {
                 }
             }
             ref_put(call, ref_out(call, 0, o, c * pixels + i), 0,
-                    stn_snap_g(ref_shard_tree(sum, shards)));
+                    stn_snap(ref_shard_tree(sum, shards), cpu_grad_limit(call)));
         }
     }
 }
