@@ -138,6 +138,10 @@ static const struct block_shape {
     {{1, 1, 6, 140, 3, 3, 3, 1, 1, 0, 0, 1, 1, false}, 2, 2, 1, 0.0f},
     {{2, 17, 11, 12, 4, 3, 3, 1, 1, 0, 0, 2, 2, false}, 3, 3, 1, 0.0f},
     {{3, 2, 13, 31, 18, 4, 4, 1, 1, 0, 0, 2, 3, false}, 2, 3, 0, 0.0f},
+    /* Gradients without zeros, in bands of an image and in whole images; overlapping windows. */
+    {{3, 18, 21, 23, 35, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.3f},
+    {{9, 21, 5, 6, 17, 3, 2, 1, 1, 2, 0, 4, 7, false}, 0, 0, 1, 0.3f},
+    {{3, 33, 15, 19, 18, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.3f},
 };
 
 /* Forward only, with images that have a background. */

@@ -1,4 +1,5 @@
-/* Plan of a forward convolution, shared by conv_forward.c and conv_background.c. */
+/* Plan of a convolution over all its terms: conv_sums.c, conv_background.c and those that use them.
+ */
 #ifndef CPU_OPS_CONV_FORWARD_H
 #define CPU_OPS_CONV_FORWARD_H
 
@@ -43,9 +44,24 @@ typedef struct forward {
     int32_t *channel;   /* [C]: offset of a channel in the unit's source */
     int32_t *pixel;     /* [pixels]: offset of a pixel's first tap in the unit's source */
     float *sums, *copy; /* per thread */
-    uint64_t sums_floats, copy_floats, bytes;
+    uint64_t sums_floats, copy_floats;
     const cpu_call *call;
 } forward;
+
+/* Rows of the convolution under that many rows of the pool. */
+static inline uint32_t conv_rows_of(const conv_geom *g, uint32_t pooled_rows) {
+    return (pooled_rows - 1) * g->pool_sh + g->pool_kh;
+}
+
+/* The plan for images of that layout; find: look for their background. */
+forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uint32_t threads,
+                          carver *c);
+/* Before the units of a call; `packed` is the caller's. */
+void ISA(forward_tables)(const forward *f);
+/* Sums of a group of output channels for the first conv_rows rows of a unit, whose first image
+ * begins at `source`: [image][conv_rows][conv_cols][GROUP]. */
+void ISA(forward_sums)(const forward *f, uint32_t thread, uint32_t group, const float *source,
+                       uint32_t images, uint32_t conv_rows, float *sums);
 
 /* Fills in the plan of `f->bg`; with a workspace its pointers too. */
 void ISA(background_plan)(forward *f, uint32_t threads, carver *c);

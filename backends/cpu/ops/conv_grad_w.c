@@ -3,37 +3,16 @@
  * Lanes. With many channels the 16 lanes are input channels and one task is (block of 16 input
  * channels, piece of kernel rows and columns): it walks shards, chunks and output channels with
  * its taps in registers and folds the shards by a binary counter, so no shard sums are stored.
+ * Where most gradients are not zero all terms are taken instead (conv_grad_w_dense.c).
  * With few channels ("planar") the lanes are the taps of one kernel row, read from a table of
  * windows (one vector for every input row and output column) made per image; one task is a shard.
  *
  * Order (contract C5): per shard, chunks of G images; inside a chunk images, then pixels ascending.
  */
-#include "gradient.h"
+#include "conv_grad_w.h"
 
 #define PLANAR_CHANNELS 4u
 #define MAX_LEVELS 11u
-
-typedef struct grad_w {
-    conv_geom g;
-    grad_source source;
-    const cpu_call *call;
-    bool planar, padded, bias;
-    uint32_t batch, rows, shard_length, chunk_images, shard_chunks;
-    uint32_t out_blocks, out_width; /* blocks of output channels, 16 times that */
-    uint32_t most;                  /* non-zeros of a channel of an image */
-    map_addr x;
-    uint64_t map_row, map_image; /* what lists point into, in floats */
-    uint32_t tap_rows, tap_vectors, row_pieces, col_pieces, channels;
-    uint64_t taps; /* floats of all taps of one output channel and task (or channel) */
-    uint64_t bytes;
-    /* Workspace. */
-    float *plane;    /* [batch][out_width]: bias gradient of every image */
-    item *list;      /* wide: [chunks][out_width][chunk_images*most]; planar: per thread */
-    uint32_t *count; /* wide: [chunks][out_width]; planar: per thread */
-    float *gz;       /* per thread: one block */
-    float *map;      /* wide: padded copy of x; planar: per thread, windows of a chunk */
-    float *part;     /* wide: per thread, [MAX_LEVELS+1][out_width][taps]; planar: shard sums */
-} grad_w;
 
 static uint64_t list_length(const grad_w *w) {
     return (uint64_t)w->chunk_images * w->most;
@@ -54,7 +33,12 @@ static void carve_all(grad_w *w, uint32_t threads, void *workspace) {
     const uint64_t chunks = w->planar ? threads : (uint64_t)g->shards * w->shard_chunks;
     carver c = {.base = workspace};
     w->plane = carve(&c, w->bias ? (uint64_t)w->batch * w->out_width * sizeof *w->plane : 0);
-    w->list = carve(&c, chunks * w->out_width * length * sizeof *w->list);
+    const uint64_t lists = chunks * w->out_width * length * sizeof *w->list;
+    const bool dense = ISA(dense_w_possible)(w);
+    const uint64_t all = dense ? ISA(dense_w_floats)(w) * sizeof *w->dense : 0;
+    w->list = carve(&c, lists > all ? lists : all);
+    w->dense = (float *)(void *)w->list;
+    w->terms = carve(&c, dense ? w->chunk_images * pixels * sizeof *w->terms : 0);
     w->count = carve(&c, chunks * w->out_width * sizeof *w->count);
     w->gz = carve(&c, threads * pixels * LANES * sizeof *w->gz);
     if (w->planar) {
@@ -62,7 +46,10 @@ static void carve_all(grad_w *w, uint32_t threads, void *workspace) {
         w->part = carve(&c, (uint64_t)g->shards * g->o * g->c * w->taps * sizeof *w->part);
     } else {
         w->map = carve(&c, w->padded ? w->batch * w->map_image * sizeof *w->map : 0);
-        w->part = carve(&c, threads * levels_of(w) * g->o * w->taps * sizeof *w->part);
+        const uint64_t sums = dense ? ISA(dense_w_sums)(w) : 0;
+        w->sums = g->o * w->taps;
+        w->part =
+            carve(&c, threads * levels_of(w) * (w->sums > sums ? w->sums : sums) * sizeof *w->part);
     }
     w->bytes = c.used;
 }
@@ -124,14 +111,6 @@ static void list_image(const grad_w *w, uint32_t n, uint32_t slot, item *list, u
 
 /* ---- many channels -------------------------------------------------------------------------- */
 
-/* Images of chunk c of shard s. */
-static void chunk_range(const grad_w *w, uint32_t s, uint32_t c, uint32_t *first, uint32_t *end) {
-    uint32_t shard_end;
-    shard_range(w->batch, w->g.shards, w->rows, s, first, &shard_end);
-    *first = min_u32(*first + c * w->chunk_images, shard_end);
-    *end = min_u32(*first + w->chunk_images, shard_end);
-}
-
 static void list_chunk(void *user, uint32_t chunk, uint32_t thread) {
     const grad_w *w = user;
     uint32_t first, end;
@@ -160,12 +139,6 @@ static void pad_image(void *user, uint32_t n, uint32_t thread) {
         }
     }
 }
-
-/* One task's taps: input block, first kernel row and column, and how many. */
-typedef struct tap_piece {
-    uint32_t block, row, col, rows, cols;
-    sparse_fn kernel;
-} tap_piece;
 
 static tap_piece piece_at(const grad_w *w, uint32_t task) {
     tap_piece p = {.col = task % w->col_pieces * w->tap_vectors};
@@ -212,7 +185,8 @@ static void store_piece(const grad_w *w, const tap_piece *p, const float *sum) {
     for (uint32_t o = 0; o < g->o; o++) {
         for (uint32_t i = 0; i < p->rows * p->cols; i++) {
             float lane[LANES];
-            const vf v = v_snap(v_load(sum + o * w->taps + (uint64_t)i * LANES), limit);
+            const uint64_t at = w->all ? dense_w_place(w, o, i) : o * w->taps + (uint64_t)i * LANES;
+            const vf v = v_snap(v_load(sum + at), limit);
             seen = v_seen(seen, v_keep(vm_first(lanes), v));
             v_store(lane, v);
             const uint32_t kh = p->row + i / p->cols, kw = p->col + i % p->cols;
@@ -228,10 +202,10 @@ static void store_piece(const grad_w *w, const tap_piece *p, const float *sum) {
 static void piece_task(void *user, uint32_t task, uint32_t thread) {
     const grad_w *w = user;
     const tap_piece p = piece_at(w, task);
-    const uint64_t size = w->g.o * w->taps;
+    const uint64_t size = w->sums;
     float *sum = w->part + thread * levels_of(w) * size, *level = sum + size;
     for (uint32_t s = 0; s < w->g.shards; s++) {
-        shard_sum(w, &p, s, sum);
+        (w->all ? ISA(dense_w_shard) : shard_sum)(w, &p, s, sum);
         uint32_t l = 0;
         for (; (s >> l & 1u) != 0; l++) {
             for (uint64_t i = 0; i < size; i += LANES) {
@@ -348,7 +322,12 @@ static void run_grad_w(const cpu_call *call) {
         if (w.padded) {
             cpu_pool_run(call->pool, w.rows, pad_image, &w);
         }
-        cpu_pool_run(call->pool, g->shards * w.shard_chunks, list_chunk, &w);
+        w.all = ISA(dense_w_pays)(&w);
+        if (w.all) {
+            ISA(dense_w_start)(&w);
+        } else {
+            cpu_pool_run(call->pool, g->shards * w.shard_chunks, list_chunk, &w);
+        }
         cpu_pool_run(call->pool, blocks_of(g->c) * w.row_pieces * w.col_pieces, piece_task, &w);
     }
     if (w.bias) {

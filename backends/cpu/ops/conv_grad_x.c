@@ -7,7 +7,7 @@
  * add zeros, which changes no bit. Items in order of (o, oh, ow) are the contract's order, because
  * each touches a pixel at most once and the turned kernel ascends with (oh, ow).
  */
-#include "gradient.h"
+#include "conv_grad_x_dense.h"
 
 #define PLANAR_CHANNELS 4u
 #define UNIT_BYTES (256u << 10) /* lists of the images that share the weights of a chunk */
@@ -224,10 +224,10 @@ static void list_image(const grad_x *x, const grad_x_local *l, uint32_t n, uint3
 
 /* One tile of one slice: all images of the unit, one chunk. */
 static void sum_tile(const grad_x *x, const grad_x_local *l, float *out, uint32_t images,
-                     uint32_t slice, uint32_t chunk, uint32_t tile) {
+                     uint32_t slice, uint32_t chunk, uint32_t index) {
     const conv_geom *g = &x->g;
-    const uint32_t top = tile / x->segments * x->tile_rows;
-    const uint32_t vector = tile % x->segments * x->tile_vectors;
+    const uint32_t top = index / x->segments * x->tile_rows;
+    const uint32_t vector = index % x->segments * x->tile_vectors;
     const uint32_t vectors = min_u32(x->tile_vectors, g->w - vector);
     const sparse_fn kernel = ISA(sparse_kernel)(min_u32(x->tile_rows, g->h - top), vectors);
     const uint64_t row = (uint64_t)g->w * LANES;
@@ -241,7 +241,8 @@ static void sum_tile(const grad_x *x, const grad_x_local *l, float *out, uint32_
         .last = chunk + 1 == x->chunks,
     };
     for (uint32_t i = 0; i < images; i++) {
-        const uint32_t *from = l->from + i * (tiles_of(x) + 1) + (uint64_t)tile * x->chunks + chunk;
+        const uint32_t *from =
+            l->from + i * (tiles_of(x) + 1) + (uint64_t)index * x->chunks + chunk;
         job.item = l->tiles + i * x->flat + from[0];
         job.items = from[1] - from[0];
         job.out = out + i * x->x.image + top * row + (uint64_t)vector * LANES;
@@ -275,7 +276,7 @@ static void grad_x_unit(void *user, uint32_t unit, uint32_t thread) {
     check_finite(x->call, gx, images * x->x.image);
 }
 
-static void run_grad_x(const cpu_call *call) {
+static void run_lists(const cpu_call *call) {
     grad_x x = grad_x_plan(call->kernel, cpu_pool_threads(call->pool), call->workspace);
     const conv_geom *g = &x.g;
     x.call = call;
@@ -286,6 +287,42 @@ static void run_grad_x(const cpu_call *call) {
            ((x.zero_rows + 1) * x.pitch + (x.zero_cols + 1) * LANES) * sizeof *x.frames);
     cpu_pool_run(call->pool, x.slices, fill_frames, &x);
     cpu_pool_run(call->pool, ceil_div(x.rows, x.images), grad_x_unit, &x);
+}
+
+/* ---- lists or all terms --------------------------------------------------------------------- */
+
+/* Cost of an item of a list in a tile beside its multiply-adds, in multiply-adds of 16 lanes; of
+ * all terms, in percent, what tiles of conv_sums.c compute. */
+#define ITEM_COST 12u
+#define DENSE_PERCENT 115u
+
+/* True if it is faster to take all terms than lists of `items` gradients of an image, both for 16
+ * input channels. An item's kernel touches several tiles. */
+static bool dense_pays(const grad_x *x, uint64_t items) {
+    const conv_geom *g = &x->g;
+    const uint64_t rows = min_u32(x->row_groups * x->tile_rows, x->tile_rows + g->kh - 1);
+    const uint64_t cols = min_u32(x->segments * x->tile_vectors, x->tile_vectors + g->kw - 1);
+    const uint64_t size = (uint64_t)x->tile_rows * x->tile_vectors;
+    const uint64_t lists = items * rows * cols * (size + ITEM_COST) / size;
+    return (uint64_t)g->h * g->w * g->o * g->kh * g->kw * DENSE_PERCENT / 100 < lists;
+}
+
+/* The first image tells how many gradients are zero. Only the speed depends on it. */
+static void run_grad_x(const cpu_call *call) {
+    const uint32_t threads = cpu_pool_threads(call->pool);
+    const grad_x x = grad_x_plan(call->kernel, threads, NULL);
+    if (ISA(dense_fits)(&x.g) && cpu_rows(call) > 0) {
+        carver c = {.base = call->workspace};
+        dense d = ISA(dense_plan)(&x.g, threads, &c);
+        d.call = call;
+        d.source = ISA(grad_source)(&d.g, call);
+        d.rows = min_u32(cpu_rows(call), d.g.n);
+        if (dense_pays(&x, ISA(dense_count)(&d))) {
+            ISA(dense_run)(&d);
+            return;
+        }
+    }
+    run_lists(call);
 }
 
 bool ISA(conv_grad_x)(const stn_kernel *k, uint32_t threads, cpu_impl *impl) {
@@ -302,7 +339,11 @@ bool ISA(conv_grad_x)(const stn_kernel *k, uint32_t threads, cpu_impl *impl) {
     if (reach >= UINT64_C(1) << 30 || x.flat >= UINT64_C(1) << 31) {
         return false;
     }
-    impl->workspace = x.bytes;
+    carver all = {0};
+    if (ISA(dense_fits)(&g)) {
+        (void)ISA(dense_plan)(&g, threads, &all);
+    }
+    impl->workspace = all.used > x.bytes ? all.used : x.bytes;
     impl->run = run_grad_x;
     return true;
 }

@@ -74,6 +74,15 @@ const float *ISA(grad_dense)(const conv_geom *g, const grad_block *b, float *scr
     return scratch;
 }
 
+uint64_t ISA(grad_count)(const conv_geom *g, const grad_block *b, float *scratch) {
+    const float *gz = ISA(grad_dense)(g, b, scratch);
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < (uint64_t)g->oh * g->ow; i++) {
+        count += (uint32_t)__builtin_popcount(vm_bits(v_nonzero(v_load(gz + i * LANES))));
+    }
+    return count;
+}
+
 /* The lists' ends while a block is listed. */
 typedef struct list_ends {
     item *next[LANES], *start[LANES];

@@ -1,0 +1,218 @@
+/* The sums of a convolution, unit by unit: what conv_forward.c and conv_grad_x_dense.c share.
+ *
+ * Work is cut into units of some 256 pixels of the convolution: several small images or a band of
+ * rows of a large one. A unit keeps its sums [pixel][vectors][16 output channels] in the near
+ * cache and runs chunk by chunk, so that the weights of a chunk are used by all its pixels while
+ * they are close. Tiles leave out what lies on the background of an image.
+ */
+#include "conv_forward.h"
+
+#define UNIT_PIXELS 256u
+
+/* Chooses the unit so that there are a few for every thread and 64 to 256 pixels in each. */
+static void forward_unit(forward *f, uint32_t threads) {
+    const conv_geom *g = &f->g;
+    f->conv_cols = (g->pow - 1) * g->pool_sw + g->pool_kw;
+    const uint32_t per_image = conv_rows_of(g, g->poh) * f->conv_cols;
+    uint32_t target = UNIT_PIXELS;
+    while (target > 64 && (uint64_t)g->n * per_image < (uint64_t)target * threads * 4) {
+        target /= 2;
+    }
+    f->images = max_u32(1, target / per_image);
+    f->images = min_u32(f->images, g->n);
+    f->rows = g->poh;
+    while (f->images == 1 && f->rows > 1 &&
+           conv_rows_of(g, f->rows) * f->conv_cols > target * 3 / 2) {
+        f->rows = (f->rows + 1) / 2;
+    }
+    f->bands = ceil_div(g->poh, f->rows);
+    f->conv_rows = conv_rows_of(g, f->rows);
+    f->pixels = f->images * f->conv_rows * f->conv_cols;
+}
+
+/* True unless the pixels that tiles share cost more than a tile of terms does. */
+static bool forward_tiled(const forward *f) {
+    const uint32_t rows = f->conv_rows, cols = f->conv_cols;
+    const uint64_t covered = (uint64_t)ceil_div(rows, CONV_TILE_H) * CONV_TILE_H *
+                             (ceil_div(cols, CONV_TILE_W) * CONV_TILE_W);
+    return f->g.sw == 1 && rows >= CONV_TILE_H && cols >= CONV_TILE_W &&
+           covered * 100 <= (uint64_t)rows * cols * (100 + CONV_TILE_GAIN);
+}
+
+forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uint32_t threads,
+                          carver *c) {
+    forward f = {.g = *geom};
+    const conv_geom *g = &f.g;
+    forward_unit(&f, threads);
+    f.groups = ceil_div(g->o, GROUP);
+    f.depth = g->c * g->kh * g->kw;
+    f.chunk = stn_conv_chunk(g->kh, g->kw) * g->kh * g->kw;
+    f.x = map_of(layout, g->c, g->h, g->w);
+    f.padded = g->ph > 0 || g->pw > 0;
+    f.unit_rows = (f.conv_rows - 1) * g->sh + g->kh;
+    f.source_rows = f.padded ? f.unit_rows : g->h;
+    f.source_cols = f.padded ? g->w + 2 * g->pw : g->w;
+    f.source = map_of(layout, g->c, f.source_rows, f.source_cols);
+    f.tiled = forward_tiled(&f);
+    f.sums_floats = (uint64_t)(f.pixels + TILE_P) * GROUP;
+    f.copy_floats = f.padded ? f.images * f.source.image : 0;
+
+    f.packed = carve(c, (uint64_t)f.groups * f.depth * GROUP * sizeof(float));
+    f.channel = carve(c, f.tiled ? g->c * sizeof(int32_t) : 0);
+    f.terms = carve(c, f.tiled ? 0 : f.depth * sizeof(term));
+    f.pixel = carve(c, f.tiled ? 0 : f.pixels * sizeof(int32_t));
+    f.sums = carve(c, threads * f.sums_floats * sizeof(float));
+    f.copy = carve(c, threads * f.copy_floats * sizeof(float));
+    if (find) {
+        ISA(background_plan)(&f, threads, c);
+    }
+    return f;
+}
+
+void ISA(forward_tables)(const forward *f) {
+    const conv_geom *g = &f->g;
+    if (f->tiled) {
+        for (uint32_t c = 0; c < g->c; c++) {
+            f->channel[c] = (int32_t)map_channel(&f->source, c);
+        }
+        return;
+    }
+    uint32_t t = 0;
+    for (uint32_t c = 0; c < g->c; c++) {
+        for (uint32_t kh = 0; kh < g->kh; kh++) {
+            for (uint32_t kw = 0; kw < g->kw; kw++, t++) {
+                f->terms[t].a = (int32_t)(map_channel(&f->source, c) +
+                                          (kh * f->source_cols + kw) * f->source.step);
+                f->terms[t].b = (int32_t)(t * GROUP);
+            }
+        }
+    }
+    uint32_t p = 0;
+    for (uint32_t n = 0; n < f->images; n++) {
+        for (uint32_t r = 0; r < f->conv_rows; r++) {
+            for (uint32_t q = 0; q < f->conv_cols; q++) {
+                f->pixel[p++] =
+                    (int32_t)(n * f->source.image +
+                              (r * g->sh * f->source_cols + q * g->sw) * f->source.step);
+            }
+        }
+    }
+}
+
+/* Tiles of conv_tile.h for a unit and a group of output channels. */
+typedef struct tiles {
+    conv_tile_fn run;
+    const float *source, *w; /* w: the weights of the chunk */
+    float *sums;
+    uint32_t thread, group, conv_rows;
+} tiles;
+
+/* Stores the same sums for the pixels of a tile. */
+static void fill_tile(const conv_tile *job, const float *sums) {
+    for (uint32_t r = job->skip_h; r < CONV_TILE_H; r++) {
+        for (uint32_t q = job->skip_w; q < CONV_TILE_W; q++) {
+            memcpy(job->out + (ptrdiff_t)r * job->out_pitch + q * GROUP, sums,
+                   GROUP * sizeof *sums);
+        }
+    }
+}
+
+/* Leaves out the kernel rows that have nothing but background under all pixels of a tile: `lead`
+ * rows of background lie under the first kernel row of the first pixel. True: none is left. */
+static bool skip_background(const forward *f, const tiles *t, conv_tile *job, uint32_t lead) {
+    const conv_geom *g = &f->g;
+    const uint32_t shared = job->row_step == 0 ? 0 : g->sh; /* rows down to the second pixel */
+    const uint32_t clear = lead > shared ? min_u32(lead - shared, g->kh) : 0;
+    if (clear == g->kh) {
+        if (!job->add) {
+            fill_tile(job, background_sums(f, t->thread, t->group, f->bg.states - 1));
+        }
+        return true;
+    }
+    if (g->c == 1) {
+        job->start = background_sums(f, t->thread, t->group, clear);
+        job->kh = g->kh - clear;
+        job->x += clear * job->pitch;
+        job->w = t->w + (uint64_t)clear * g->kw * GROUP;
+    }
+    return false;
+}
+
+/* Sums of one image of the unit over the channels of one chunk. The last tiles reach back over
+ * pixels that are done; a single row of pixels (a last band) is the second row of its tile. */
+static void image_tiles(const forward *f, const tiles *t, conv_tile *job, uint32_t image) {
+    const uint32_t cols = f->conv_cols, step = f->source.step;
+    for (uint32_t r = 0; r < t->conv_rows; r += CONV_TILE_H) {
+        const uint32_t row = min_u32(r, max_u32(t->conv_rows, CONV_TILE_H) - CONV_TILE_H);
+        job->skip_h = t->conv_rows > 1 ? r - row : 1;
+        for (uint32_t q = 0; q < cols; q += CONV_TILE_W) {
+            const uint32_t col = min_u32(q, cols - CONV_TILE_W);
+            job->skip_w = q - col;
+            job->x = t->source + image * f->source.image +
+                     ((uint64_t)row * f->g.sh * f->source_cols + col) * step;
+            job->out = t->sums + ((uint64_t)(image * f->conv_rows + row) * cols + col) * GROUP;
+            if (!f->bg.used || !skip_background(f, t, job,
+                                                background_lead(f, t->thread, image, row * f->g.sh,
+                                                                q / CONV_TILE_W))) {
+                t->run(job);
+            }
+        }
+    }
+}
+
+/* unit_sums with tiles of conv_tile.h. */
+static void unit_tiles(const forward *f, tiles *t, uint32_t vectors, uint32_t images) {
+    const conv_geom *g = &f->g;
+    const uint32_t taps = g->kh * g->kw, chunk = f->chunk / taps;
+    static const float zeros[GROUP];
+    conv_tile job = {.pitch = (ptrdiff_t)f->source_cols * f->source.step,
+                     .kh = g->kh,
+                     .kw = g->kw,
+                     .start = zeros};
+    if (t->conv_rows > 1) {
+        job.row_step = job.pitch * g->sh;
+        job.out_pitch = (ptrdiff_t)f->conv_cols * GROUP;
+    }
+    t->run = ISA(conv_tile_kernel)(vectors, g->kw, f->source.step);
+    for (uint32_t c = 0; c < g->c; c += chunk) {
+        job.channel = f->channel + c;
+        job.channels = min_u32(chunk, g->c - c);
+        job.w = t->w = f->packed + ((uint64_t)t->group * f->depth + (uint64_t)c * taps) * GROUP;
+        job.add = c > 0;
+        for (uint32_t i = 0; i < images; i++) {
+            image_tiles(f, t, &job, i);
+        }
+    }
+}
+
+/* All chunks of one group of output channels, for the first `pixels` pixels of the unit. */
+static void unit_sums(const forward *f, const float *source, uint32_t group, uint32_t vectors,
+                      uint32_t pixels, float *sums) {
+    const float *w = f->packed + (uint64_t)group * f->depth * GROUP;
+    tile job = {.a = source, .vector = {w}};
+    job.vector[TILE_V - 1] = w + (vectors - 1) * LANES;
+    for (uint32_t start = 0; start < f->depth; start += f->chunk) {
+        job.term = f->terms + start;
+        job.terms = min_u32(f->chunk, f->depth - start);
+        job.add = start > 0;
+        for (uint32_t p = 0; p < pixels; p += TILE_P) {
+            for (uint32_t i = 0; i < TILE_P; i++) {
+                job.scalar[i] = f->pixel[min_u32(p + i, pixels - 1)];
+            }
+            job.out = sums + (uint64_t)p * GROUP;
+            tile_run(&job, vectors);
+        }
+    }
+}
+
+void ISA(forward_sums)(const forward *f, uint32_t thread, uint32_t group, const float *source,
+                       uint32_t images, uint32_t conv_rows, float *sums) {
+    const uint32_t vectors = min_u32(TILE_V, blocks_of(f->g.o) - group * TILE_V);
+    if (f->tiled) {
+        tiles t = {NULL, source, NULL, sums, thread, group, conv_rows};
+        unit_tiles(f, &t, vectors, images);
+    } else {
+        const uint32_t rows = images > 1 ? images * f->conv_rows : conv_rows;
+        unit_sums(f, source, group, vectors, rows * f->conv_cols, sums);
+    }
+}
