@@ -55,12 +55,32 @@ static uint32_t frame_zeros(const grad_x *x) {
     return zeros > 0 ? (uint32_t)zeros : 0;
 }
 
+/* Cost of an item of a list in a tile beside its multiply-adds, in multiply-adds of 16 lanes. */
+#define ITEM_COST 20u
+
+/* Multiply-adds that `items` items cost in tiles of rows x vectors pixels: each of them is in the
+ * lists of all tiles that its kernel touches. */
+static uint64_t lists_cost(const conv_geom *g, uint32_t rows, uint32_t vectors, uint64_t items) {
+    const uint64_t height = min_u32(ceil_div(g->h, rows) * rows, rows + g->kh - 1);
+    const uint64_t width = min_u32(ceil_div(g->w, vectors) * vectors, vectors + g->kw - 1);
+    return items * height * width * (rows * vectors + ITEM_COST) / (rows * vectors);
+}
+
 static void grad_x_tile(grad_x *x) {
     const conv_geom *g = &x->g;
-    x->tile_vectors = piece_of(g->w, min_u32(12, SPARSE_MAX));
+    uint64_t least = UINT64_MAX;
+    for (uint32_t rows = 1; rows <= min_u32(g->h, SPARSE_ROWS); rows++) {
+        for (uint32_t most = 1; most <= min_u32(g->w, SPARSE_MAX / rows); most++) {
+            const uint32_t vectors = piece_of(g->w, most);
+            const uint64_t cost = lists_cost(g, rows, vectors, g->w);
+            if (cost < least) {
+                least = cost;
+                x->tile_rows = rows;
+                x->tile_vectors = vectors;
+            }
+        }
+    }
     x->segments = ceil_div(g->w, x->tile_vectors);
-    x->tile_rows = max_u32(1, min_u32(8, SPARSE_MAX) / x->tile_vectors);
-    x->tile_rows = min_u32(x->tile_rows, g->h);
     x->row_groups = ceil_div(g->h, x->tile_rows);
     x->cut = x->segments > 1 || g->pw >= g->kw;
     x->zero_rows = x->tile_rows - 1;
@@ -291,20 +311,15 @@ static void run_lists(const cpu_call *call) {
 
 /* ---- lists or all terms --------------------------------------------------------------------- */
 
-/* Cost of an item of a list in a tile beside its multiply-adds, in multiply-adds of 16 lanes; of
- * all terms, in percent, what tiles of conv_sums.c compute. */
-#define ITEM_COST 12u
+/* What tiles of conv_sums.c compute, and lose, of all terms. */
 #define DENSE_PERCENT 115u
 
 /* True if it is faster to take all terms than lists of `items` gradients of an image, both for 16
- * input channels. An item's kernel touches several tiles. */
+ * input channels. */
 static bool dense_pays(const grad_x *x, uint64_t items) {
     const conv_geom *g = &x->g;
-    const uint64_t rows = min_u32(x->row_groups * x->tile_rows, x->tile_rows + g->kh - 1);
-    const uint64_t cols = min_u32(x->segments * x->tile_vectors, x->tile_vectors + g->kw - 1);
-    const uint64_t size = (uint64_t)x->tile_rows * x->tile_vectors;
-    const uint64_t lists = items * rows * cols * (size + ITEM_COST) / size;
-    return (uint64_t)g->h * g->w * g->o * g->kh * g->kw * DENSE_PERCENT / 100 < lists;
+    return (uint64_t)g->h * g->w * g->o * g->kh * g->kw * DENSE_PERCENT / 100 <
+           lists_cost(g, x->tile_rows, x->tile_vectors, items);
 }
 
 /* The first image tells how many gradients are zero. Only the speed depends on it. */
