@@ -233,6 +233,12 @@ typedef struct ocl_gemm {
     float beta;     /* of the run at work */
 } ocl_gemm;
 
+/* Work of a launch where its operands do not tell it: see stn_launch. */
+typedef struct ocl_tile_work {
+    uint64_t flops, loads;
+    uint32_t registers, local_bytes;
+} ocl_tile_work;
+
 typedef struct ocl_launch {
     ocl_program *program; /* NULL: a matrix product */
     ocl_gemm gemm;
@@ -243,6 +249,7 @@ typedef struct ocl_launch {
     uint32_t n_args;
     ocl_arg arg[OCL_MAX_ARGS];
     cl_kernel kernel; /* NULL until the first run or prepare_end */
+    ocl_tile_work work;
 } ocl_launch;
 
 typedef stn_op_params ocl_params;
@@ -282,6 +289,8 @@ void ocl_emit_(stn_kernel *k, const char *file, const char *options, const char 
 #define OCL_EMIT(k, file, options, name, range, ...)                                               \
     ocl_emit_(k, file, options, name, range, (const ocl_arg[]){__VA_ARGS__},                       \
               (uint32_t)(sizeof((const ocl_arg[]){__VA_ARGS__}) / sizeof(ocl_arg)))
+/* Says what the launch appended last does (model.c). */
+void ocl_work(stn_kernel *k, ocl_tile_work work);
 /* Appends a matrix product; range: m, n, k. */
 void ocl_emit_gemm(stn_kernel *k, const ocl_range *range, const ocl_gemm *gemm, ocl_arg a,
                    ocl_arg b, ocl_arg c);
@@ -338,6 +347,7 @@ int32_t ocl_launch_run(stn_stream *stream, stn_kernel *kernel, ocl_launch *launc
 /* The memory of a buffer argument, and its offset in elements. */
 cl_mem ocl_operand(const stn_kernel *kernel, const ocl_arg *arg, const stn_run_args *args,
                    uint64_t *offset);
+int32_t ocl_op_launch_get(stn_kernel *kernel, uint32_t index, stn_launch *launch, stn_err *err);
 int32_t ocl_op_launches(const stn_kernel *kernel, uint32_t *n, stn_err *err);
 int32_t ocl_op_time(stn_stream *stream, stn_kernel *kernel, uint64_t *ns, stn_err *err);
 /* Creates the cl_kernels of a launch list, compiling what is not compiled. */

@@ -49,6 +49,7 @@ static const stn_backend backend = {
     .op_time = ocl_op_time,
     .peaks = ocl_peaks,
     .op_launches = ocl_op_launches,
+    .op_launch_get = ocl_op_launch_get,
 };
 
 STN_PLUGIN(STN_KIND_BACKEND, "opencl", "0.1.0", "MIT",

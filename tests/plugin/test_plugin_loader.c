@@ -292,6 +292,9 @@ Test(loader, runs_an_old_plugin_with_stubs) {
     uint32_t launches = 1;
     cr_expect_eq(backend->op_time(NULL, NULL, &ns, &err), STN_E_UNSUPPORTED);
     cr_expect_eq(backend->op_launches(NULL, &launches, &err), STN_E_UNSUPPORTED);
+    stn_launch launch = {.struct_size = sizeof launch, .flops = 1};
+    cr_expect_eq(backend->op_launch_get(NULL, 0, &launch, &err), STN_E_UNSUPPORTED);
+    cr_expect(launch.flops == 0 && launch.struct_size == sizeof launch);
     cr_expect_eq(launches, 0);
     cr_expect_eq(ns, 0);
     expect_one_line(err.text);

@@ -104,6 +104,12 @@ static int parse_long(args *a, char *text, int argc, char **argv, int *next) {
     if (equals != NULL) {
         *equals = 0;
     }
+    if (f != NULL && f->value != NULL && f->value[0] == 0) { /* with a value it is a setting */
+        if (equals == NULL && (*next >= argc || argv[*next][0] == '-')) {
+            return add(a, text, "true", f);
+        }
+        f = NULL;
+    }
     bool takes_value = f != NULL && f->value != NULL;
     const stn_key_info *key = NULL;
     if (f == NULL) {

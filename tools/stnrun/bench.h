@@ -52,6 +52,8 @@ int write_trace(bench *b, const char *path);
 
 int bench_step(const args *a);
 int bench_ops(const args *a);
+/* bench ops --model */
+int bench_model(const args *a);
 int bench_epoch(const args *a);
 int bench_compare(const args *a);
 

@@ -197,6 +197,9 @@ static int print_operators(ops_bench *o, op_row *rows) {
 }
 
 int bench_ops(const args *a) {
+    if (args_has(a, "model")) {
+        return bench_model(a);
+    }
     ops_bench o = {.b = {.repeats = 30}};
     op_row *rows = NULL;
     int status = bench_open(a, NULL, true, &o.b);

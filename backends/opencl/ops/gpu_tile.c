@@ -12,6 +12,9 @@ typedef struct tile {
     uint32_t tm, tn, rm;
 } tile;
 
+#define TILE_ITEMS 128u
+#define TILE_TERMS 16u /* of a slice (TK) */
+
 /* Largest sizes and offsets for which the kernels' index arithmetic was written. */
 #define MAX_SIDE 16384u
 /* Multiply-adds from which a second launch is worth a linear layer's tile. */
@@ -39,6 +42,16 @@ static tile choose(const stn_device *device, uint64_t m, uint64_t n, uint64_t pr
 static void name_tile(tile t, bool flow, char text[64]) {
     (void)snprintf(text, 64, "-DTM=%u -DTN=%u -DRM=%u%s", t.tm, t.tn, t.rm,
                    flow ? " -DFLOW=1" : "");
+}
+
+/* `groups` groups of tile t, each over `length` terms: a group loads both slices of every term. An
+ * item holds two sums of RM x 4 outputs, its share of the slice in flight and a row and column of
+ * the slice at work; a group two slices with padded rows. */
+static ocl_tile_work tile_work(tile t, uint64_t flops, uint64_t groups, uint64_t length) {
+    uint32_t shares = (t.tm + t.tn) * TILE_TERMS / TILE_ITEMS;
+    return (ocl_tile_work){flops, groups * length * (t.tm + t.tn) * 4u,
+                           2u * t.rm * 4u + shares + t.rm + 4u,
+                           2u * TILE_TERMS * (t.tm + 4u + t.tn + 4u) * 4u};
 }
 
 /* --- tables ----------------------------------------------------------------------------------- */
@@ -116,6 +129,9 @@ static void emit(stn_kernel *k, const job *j) {
              A_U(columns), A_U(width), A_U(j->sh), A_U(j->sw), A_U(j->ph), A_U(j->pw),
              A_U(j->b.kind != OCL_ARG_NONE), A_U(j->pool), A_U(j->act), A_F(j->slope),
              A_F(j->limit), A_ROWS(columns), A_FLAGS);
+    uint64_t all = (uint64_t)columns * j->n;
+    ocl_work(k, tile_work(t, 2u * all * j->m * length, divide_up(all, t.tn) * divide_up(j->m, t.tm),
+                          length));
 }
 
 static bool product(stn_kernel *k, const job *j) {
@@ -265,8 +281,8 @@ static bool split_of(const stn_kernel *k, const ocl_geometry *g, uint32_t n, uin
 
 /* planes: PLANE16 sums [N][O] for the bias gradient gb, or both A_NONE. flow: output of an
  * activation that gy and planes have to pass first, or A_NONE. */
-static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, ocl_arg gy, ocl_arg x,
-                    ocl_arg gw, ocl_arg gb, ocl_arg planes, ocl_arg flow, float slope) {
+static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, uint32_t n, ocl_arg gy,
+                    ocl_arg x, ocl_arg gw, ocl_arg gb, ocl_arg planes, ocl_arg flow, float slope) {
     bool act = flow.kind != OCL_ARG_NONE;
     char options[64];
     uint32_t columns = g->c * g->kh * g->kw, values = g->o * columns, rows = s->parts * s->shards;
@@ -285,9 +301,12 @@ static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, ocl_ar
              A_U(g->h), A_U(g->w), A_U(g->oh * g->ow), A_U(g->ow), A_U(g->sh), A_U(g->sw),
              A_U(g->ph), A_U(g->pw), A_ROWS(1), A_U(s->length), A_U(s->images), A_U(s->parts),
              A_F(slope), A_F(1.0f));
+    uint64_t pixels = (uint64_t)n * g->oh * g->ow, tiles = tiles_of(t, g->o, columns);
+    ocl_work(k, tile_work(t, 2u * pixels * values, tiles, pixels));
     OCL_EMIT(k, "gpu_sums.cl", "", "gpu_finish", &all, A_WS(part), gw, planes, flow, gb,
              A_U(values), A_U(s->parts), A_U(s->shards), A_U(biases), A_U(act), A_F(slope),
              A_ROWS(1), A_U(s->length), A_LIMIT, A_FLAGS);
+    ocl_work(k, (ocl_tile_work){.flops = (uint64_t)rows * values + (uint64_t)n * biases});
 }
 
 bool gpu_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view x, ocl_arg gw,
@@ -297,7 +316,7 @@ bool gpu_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view
         !split_of(k, g, x.n, shards, stn_wgrad_chunk(g->oh, g->ow), &s)) {
         return false;
     }
-    weights(k, g, &s, gy.ref, x.ref, gw, A_NONE, A_NONE, A_NONE, 0.0f);
+    weights(k, g, &s, x.n, gy.ref, x.ref, gw, A_NONE, A_NONE, A_NONE, 0.0f);
     return true;
 }
 
@@ -316,7 +335,7 @@ bool gpu_linear_grad_w(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg gw,
         return false;
     }
     bool biased = gb.kind != OCL_ARG_NONE; /* a plane of one value is its own sum */
-    weights(k, &g, &s, f->gy.ref, x.ref, gw, gb, biased ? f->gy.ref : A_NONE,
+    weights(k, &g, &s, x.n, f->gy.ref, x.ref, gw, gb, biased ? f->gy.ref : A_NONE,
             f->act ? f->y.ref : A_NONE, f->slope);
     return true;
 }
@@ -337,7 +356,7 @@ bool gpu_block_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
         m.ref = A_WS(ocl_ws(k, (uint64_t)m.n * ocl_row(&m) * 4u));
         gpu_undo(k, f, p, m, sums);
     }
-    weights(k, g, &s, m.ref, x.ref, gw, gb, sums, A_NONE, 0.0f);
+    weights(k, g, &s, x.n, m.ref, x.ref, gw, gb, sums, A_NONE, 0.0f);
     return true;
 }
 

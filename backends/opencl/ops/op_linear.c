@@ -25,6 +25,7 @@ static void grad_x(stn_kernel *k, const vec_flow *f, ocl_arg w, ocl_view gx) {
     OCL_EMIT(k, "linear.cl", "", "linear_grad_x", &range, f->gy.ref, f->act ? f->y.ref : A_NONE, w,
              gx.ref, A_U(gx.layout), A_U(gx.c), A_U(gx.h * gx.w), A_U(f->gy.c), A_U(f->act),
              A_F(f->slope), A_ROWS((uint32_t)row), A_FLAGS);
+    ocl_work(k, (ocl_tile_work){.flops = 2u * row * gx.n * f->gy.c});
 }
 
 /* gb may be A_NONE. */
@@ -40,6 +41,7 @@ static void grad_w(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg gw, ocl
              x.ref, gw, gb, A_U(x.layout), A_U(x.c), A_U(x.h * x.w), A_U(o), A_U(f->act),
              A_F(f->slope), A_U(biases), A_ROWS(1), A_U((x.n + shards - 1u) / shards), A_U(shards),
              A_U((uint32_t)n), A_LIMIT, A_FLAGS);
+    ocl_work(k, (ocl_tile_work){.flops = 2u * n * x.n + (uint64_t)biases * x.n});
 }
 
 /* gy y x w -> gw gb gx */

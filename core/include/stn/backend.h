@@ -77,6 +77,20 @@ typedef struct stn_peaks {
     double bytes; /* a second, read and written by a[i] = fma(s, b[i], c[i]) beyond the caches */
 } stn_peaks;
 
+/* One kernel that a prepared operator hands to the device, as computed from the parameters of its
+ * launch for the full batch. */
+typedef struct stn_launch {
+    uint32_t struct_size;
+    uint32_t group[3]; /* work-items of a group */
+    uint64_t groups;
+    uint64_t flops; /* multiply-adds count as two; 0: this launch is no product of matrices */
+    uint64_t read, written; /* bytes of its operands in global memory, each counted once */
+    uint64_t loads; /* bytes that its groups load for their tiles, repeats included; 0: no tiles */
+    uint32_t registers; /* that an item of a tile holds by design, of 32 bits; 0: not designed */
+    uint32_t local_bytes, private_bytes; /* of a group; of an item, spilled or in arrays */
+    char name[40];
+} stn_launch;
+
 typedef struct stn_backend {
     uint32_t struct_size;
     uint32_t reserved;
@@ -129,6 +143,8 @@ typedef struct stn_backend {
     int32_t (*peaks)(stn_device *device, stn_peaks *peaks, stn_err *err);
     /* Optional: how many kernels one op_run hands to the device. */
     int32_t (*op_launches)(const stn_kernel *kernel, uint32_t *n, stn_err *err);
+    /* Optional, since minor 2: describes one of these kernels without running it. */
+    int32_t (*op_launch_get)(stn_kernel *kernel, uint32_t index, stn_launch *launch, stn_err *err);
 } stn_backend;
 
 #endif

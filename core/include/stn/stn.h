@@ -310,6 +310,14 @@ void stn_net_watch(stn_net *net, stn_span *spans);
  */
 uint32_t stn_net_launches(const stn_net *net, bool eval);
 
+/* Kernels that one run of an operator hands to the device, and what each does by its parameters:
+ * nothing is run or measured. E_UNSUPPORTED if the backend does not describe its kernels. Where an
+ * operator is one kernel that counts no work of its own, the operator's is given. */
+int32_t stn_net_node_launches(const stn_net *net, bool eval, uint32_t index, uint32_t *n,
+                              stn_err *err);
+int32_t stn_net_launch_get(stn_net *net, bool eval, uint32_t index, uint32_t launch,
+                           stn_launch *info, stn_err *err);
+
 typedef struct stn_net_memory {
     uint64_t params, optimizer, activations, workspace, total; /* bytes on the device */
     uint32_t train_nodes, eval_nodes;

@@ -358,3 +358,25 @@ uint32_t stn_net_launches(const stn_net *net, bool eval) {
     }
     return sum;
 }
+
+int32_t stn_net_node_launches(const stn_net *net, bool eval, uint32_t index, uint32_t *n,
+                              stn_err *err) {
+    const stn__plan *plan = &net->plan[eval ? 1 : 0];
+    *n = 0;
+    return index < plan->graph.n_nodes
+               ? net->backend->op_launches(plan->kernel[index], n, err)
+               : stn_fail(err, STN_E_USAGE, "node %u of %u", index, plan->graph.n_nodes);
+}
+
+int32_t stn_net_launch_get(stn_net *net, bool eval, uint32_t index, uint32_t launch,
+                           stn_launch *info, stn_err *err) {
+    const stn__plan *plan = &net->plan[eval ? 1 : 0];
+    uint32_t n = 0;
+    STN_TRY(stn_net_node_launches(net, eval, index, &n, err));
+    *info = (stn_launch){.struct_size = sizeof *info};
+    STN_TRY(net->backend->op_launch_get(plan->kernel[index], launch, info, err));
+    if (n == 1 && info->flops == 0) {
+        info->flops = stn__plan_flops(plan, index);
+    }
+    return STN_OK;
+}

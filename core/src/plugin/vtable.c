@@ -57,6 +57,16 @@ static int32_t no_op_launches(const stn_kernel *kernel, uint32_t *n, stn_err *er
     return unsupported(err, "op_launches");
 }
 
+static int32_t no_op_launch_get(stn_kernel *kernel, uint32_t index, stn_launch *launch,
+                                stn_err *err) {
+    (void)kernel;
+    (void)index;
+    uint32_t size = launch->struct_size;
+    memset(launch, 0, size < sizeof *launch ? size : sizeof *launch);
+    launch->struct_size = size;
+    return unsupported(err, "op_launch_get");
+}
+
 static void no_close(stn_data *data) {
     (void)data;
 }
@@ -95,6 +105,7 @@ static const slot backend_slots[] = {
     OPTIONAL(stn_backend, op_time, no_op_time),
     OPTIONAL(stn_backend, peaks, no_peaks),
     OPTIONAL(stn_backend, op_launches, no_op_launches),
+    OPTIONAL(stn_backend, op_launch_get, no_op_launch_get),
 };
 
 static const slot dataset_slots[] = {
