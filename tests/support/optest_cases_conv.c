@@ -153,6 +153,10 @@ static const struct block_shape scenes[] = {
     {{4, 20, 26, 26, 40, 5, 5, 1, 1, 0, 0, 16, 4, false}, 2, 2, 1, 0.0f}, /* two chunks */
     {{4, 33, 27, 25, 17, 3, 3, 1, 1, 1, 1, 16, 4, false}, 2, 2, 1, 0.0f},
     {{9, 2, 14, 14, 18, 3, 3, 1, 1, 0, 0, 16, 8, true}, 0, 0, 0, 0.0f}, /* images in one unit */
+    /* Bands that share one row, or two, under windows that overlap. */
+    {{5, 1, 29, 27, 20, 5, 4, 1, 1, 1, 0, 16, 4, false}, 3, 2, 1, 0.0f},
+    {{4, 3, 25, 30, 33, 3, 3, 1, 1, 1, 1, 16, 4, false}, 3, 1, 1, 0.3f},
+    {{4, 2, 53, 27, 17, 3, 3, 2, 1, 1, 1, 16, 3, false}, 3, 2, 0, 0.0f},
 };
 
 static stn_tensor block_y(const struct block_shape *s) {

@@ -134,13 +134,14 @@ static void finish_unit(const forward *f, uint32_t block, uint32_t image, uint32
     flag_seen(f->call, s.seen);
 }
 
-static void forward_task(void *user, uint32_t task, uint32_t thread) {
-    const forward *f = user;
+/* A unit: band `band` of some images. The sums of its first `kept` rows are those of the band
+ * before. */
+static void forward_unit(const forward *f, uint32_t thread, uint32_t image, uint32_t images,
+                         uint32_t band, uint32_t kept) {
     const conv_geom *g = &f->g;
-    const uint32_t image = task / f->bands * f->images;
-    const uint32_t images = min_u32(f->images, cpu_rows(f->call) - image);
-    const uint32_t top = task % f->bands * f->rows, rows = min_u32(f->rows, g->poh - top);
-    const uint32_t conv_rows = conv_rows_of(g, rows), first_row = top * g->pool_sh * g->sh;
+    const uint32_t top = band * f->rows, rows = min_u32(f->rows, g->poh - top);
+    const uint32_t conv_rows = conv_rows_of(g, rows) - kept;
+    const uint32_t first_row = (top * g->pool_sh + kept) * g->sh;
     const float *x = (const float *)f->call->in[0] + image * f->x.image;
     const float *source = x + (uint64_t)first_row * g->w * f->x.step;
     if (f->padded) {
@@ -154,13 +155,27 @@ static void forward_task(void *user, uint32_t task, uint32_t thread) {
     if (f->bg.used) {
         ISA(background_find)(f, thread, x, source, images, (conv_rows - 1) * g->sh + g->kh);
     }
+    const uint64_t row = (uint64_t)f->conv_cols * GROUP, carry = f->carry * row;
     float *sums = f->sums + thread * f->sums_floats;
-    for (uint32_t group = 0; group < f->groups; group++) {
+    float *carried = f->carried + thread * f->carried_floats;
+    for (uint32_t group = 0; group < f->groups; group++, carried += carry) {
         const uint32_t vectors = min_u32(TILE_V, blocks_of(g->o) - group * TILE_V);
-        ISA(forward_sums)(f, thread, group, source, images, conv_rows, sums);
+        memcpy(sums, carried, kept * row * sizeof *sums);
+        ISA(forward_sums)(f, thread, group, source, images, conv_rows, sums + kept * row);
         for (uint32_t v = 0; v < vectors; v++) {
             finish_unit(f, group * TILE_V + v, image, images, top, rows, sums + v * LANES);
         }
+        memcpy(carried, sums + rows * g->pool_sh * row, carry * sizeof *sums);
+    }
+}
+
+static void forward_task(void *user, uint32_t task, uint32_t thread) {
+    const forward *f = user;
+    const uint32_t runs = ceil_div(f->bands, f->run), image = task / runs * f->images;
+    const uint32_t images = min_u32(f->images, cpu_rows(f->call) - image);
+    const uint32_t first = task % runs * f->run, end = min_u32(f->bands, first + f->run);
+    for (uint32_t band = first; band < end; band++) {
+        forward_unit(f, thread, image, images, band, band > first ? f->carry : 0);
     }
 }
 
@@ -176,7 +191,8 @@ static void run_forward(const cpu_call *call) {
     ISA(forward_tables)(&f);
     ISA(background_start)(&f);
     cpu_pool_run(call->pool, f.groups, pack_group, &f);
-    cpu_pool_run(call->pool, ceil_div(cpu_rows(call), f.images) * f.bands, forward_task, &f);
+    cpu_pool_run(call->pool, ceil_div(cpu_rows(call), f.images) * ceil_div(f.bands, f.run),
+                 forward_task, &f);
 }
 
 bool ISA(conv_forward)(const stn_kernel *k, uint32_t threads, cpu_impl *impl) {

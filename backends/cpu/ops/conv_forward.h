@@ -31,6 +31,8 @@ typedef struct forward {
     map_addr x, source;    /* the input, and what a unit reads (the same, or its padded copy) */
     uint32_t images, rows; /* of a unit: whole images, or pooled rows of one image */
     uint32_t bands;        /* units an image is cut into (1 if images are whole) */
+    uint32_t run;          /* bands that a task goes through one after another */
+    uint32_t carry;        /* rows of the convolution that a band takes over from the one before */
     uint32_t conv_rows, conv_cols, pixels;
     uint32_t source_rows, source_cols;
     uint32_t unit_rows; /* rows of the source that a unit reads of an image */
@@ -44,7 +46,8 @@ typedef struct forward {
     int32_t *channel;   /* [C]: offset of a channel in the unit's source */
     int32_t *pixel;     /* [pixels]: offset of a pixel's first tap in the unit's source */
     float *sums, *copy; /* per thread */
-    uint64_t sums_floats, copy_floats;
+    float *carried;     /* per thread: [groups][carry][conv_cols][GROUP] */
+    uint64_t sums_floats, copy_floats, carried_floats;
     const cpu_call *call;
 } forward;
 

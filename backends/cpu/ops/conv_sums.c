@@ -3,7 +3,9 @@
  * Work is cut into units of some 256 pixels of the convolution: several small images or a band of
  * rows of a large one. A unit keeps its sums [pixel][vectors][16 output channels] in the near
  * cache and runs chunk by chunk, so that the weights of a chunk are used by all its pixels while
- * they are close. Tiles leave out what lies on the background of an image.
+ * they are close. Where windows of the pool overlap, the rows that two bands share are kept for the
+ * next one, if there are enough images to give a task all bands of one. Tiles leave out what lies
+ * on the background of an image.
  */
 #include "conv_forward.h"
 
@@ -21,18 +23,21 @@ static void forward_unit(forward *f, uint32_t threads) {
     f->images = max_u32(1, target / per_image);
     f->images = min_u32(f->images, g->n);
     f->rows = g->poh;
+    f->carry = g->n >= 4 * threads && g->pool_kh > g->pool_sh ? g->pool_kh - g->pool_sh : 0;
     while (f->images == 1 && f->rows > 1 &&
-           conv_rows_of(g, f->rows) * f->conv_cols > target * 3 / 2) {
+           (conv_rows_of(g, f->rows) - f->carry) * f->conv_cols > target * 3 / 2) {
         f->rows = (f->rows + 1) / 2;
     }
     f->bands = ceil_div(g->poh, f->rows);
+    f->run = f->carry > 0 ? f->bands : 1;
     f->conv_rows = conv_rows_of(g, f->rows);
     f->pixels = f->images * f->conv_rows * f->conv_cols;
 }
 
 /* True unless the pixels that tiles share cost more than a tile of terms does. */
 static bool forward_tiled(const forward *f) {
-    const uint32_t rows = f->conv_rows, cols = f->conv_cols;
+    const uint32_t rows = f->bands > 1 ? f->conv_rows - f->carry : f->conv_rows;
+    const uint32_t cols = f->conv_cols;
     const uint64_t covered = (uint64_t)ceil_div(rows, CONV_TILE_H) * CONV_TILE_H *
                              (ceil_div(cols, CONV_TILE_W) * CONV_TILE_W);
     return f->g.sw == 1 && rows >= CONV_TILE_H && cols >= CONV_TILE_W &&
@@ -55,6 +60,7 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
     f.source = map_of(layout, g->c, f.source_rows, f.source_cols);
     f.tiled = forward_tiled(&f);
     f.sums_floats = (uint64_t)(f.pixels + TILE_P) * GROUP;
+    f.carried_floats = (uint64_t)f.groups * f.carry * f.conv_cols * GROUP;
     f.copy_floats = f.padded ? f.images * f.source.image : 0;
 
     f.packed = carve(c, (uint64_t)f.groups * f.depth * GROUP * sizeof(float));
@@ -62,6 +68,7 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
     f.terms = carve(c, f.tiled ? 0 : f.depth * sizeof(term));
     f.pixel = carve(c, f.tiled ? 0 : f.pixels * sizeof(int32_t));
     f.sums = carve(c, threads * f.sums_floats * sizeof(float));
+    f.carried = carve(c, threads * f.carried_floats * sizeof(float));
     f.copy = carve(c, threads * f.copy_floats * sizeof(float));
     if (find) {
         ISA(background_plan)(&f, threads, c);
