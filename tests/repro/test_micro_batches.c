@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "graph/net.h"
 #include "plugin/device.h"
 #include "tiny_model.h"
@@ -307,5 +308,32 @@ Test(micro_batches, refused) {
     refuse(&p, &plain, &spec, "even a shard of 3 images");
     p.dev->entry.info.capabilities &= ~(uint64_t)STN_CAP_MICRO_BATCHES;
     refuse(&p, &plain, &spec, "too old");
+    close_way(&p);
+}
+
+/* Plans that were tried leave nothing behind, whatever fails. */
+Test(micro_batches, every_failing_allocation_is_reported) {
+    static const way cpu = {"cpu", "cpu-kernels", "ref"};
+    place p;
+    open_way(&cpu, &p);
+    stn_net *net = NULL;
+    stn_net_memory memory;
+    stn_net_spec spec = spec_of(NULL);
+    cr_assert_eq(open_net(&p, &plain, &spec, &net), STN_OK, "%s", err.text);
+    stn_net_memory_get(net, &memory);
+    stn_net_close(net);
+    spec.mem_limit = memory.total - 1;
+    uint64_t live = stn__alloc_live();
+    int64_t k = 0;
+    for (int32_t status = STN_E_NOMEM; status != STN_OK; k++) {
+        stn__alloc_fail_after(k);
+        status = open_net(&p, &plain, &spec, &net);
+        stn__alloc_fail_after(-1);
+        cr_assert(status == STN_OK || status == STN_E_NOMEM, "allocation %lld: %s", (long long)k,
+                  err.text);
+        stn_net_close(net);
+        cr_assert_eq(stn__alloc_live(), live, "allocation %lld leaks", (long long)k);
+    }
+    cr_assert_gt(k, 100);
     close_way(&p);
 }
