@@ -69,23 +69,33 @@ static void add_micro_batch(const optest_case *whole) {
     }
 }
 
+static void add(const optest_case *base, const char *shape, uint32_t l, uint32_t d, uint32_t map_in,
+                uint32_t map_out) {
+    optest_case c = *base;
+    c.layout = 1u << l;
+    c.data = 1u << d;
+    set_layouts(&c, map_in, map_out);
+    (void)snprintf(c.name, sizeof c.name, "%s %s %s %s", op_name(c.op), shape, layout_names[l],
+                   data_names[d]);
+    append(&c);
+    add_micro_batch(&c);
+}
+
 void case_add(const optest_case *base, const char *shape, uint32_t map_in, uint32_t map_out) {
     for (uint32_t l = 0; l < 4; l++) {
         bool mixed = map_in != 0 && map_out != 0 && base->alias[0] < 0;
         bool possible = l == 0 || (l == 1 && (map_in | map_out) != 0) || mixed;
         for (uint32_t d = 0; d < 3 && possible; d++) {
-            if (d > 0 && l > 1) {
-                continue;
+            if (d == 0 || l <= 1) {
+                add(base, shape, l, d, map_in, map_out);
             }
-            optest_case c = *base;
-            c.layout = 1u << l;
-            c.data = 1u << d;
-            set_layouts(&c, map_in, map_out);
-            (void)snprintf(c.name, sizeof c.name, "%s %s %s %s", op_name(c.op), shape,
-                           layout_names[l], data_names[d]);
-            append(&c);
-            add_micro_batch(&c);
         }
+    }
+}
+
+void case_add_blocked(const optest_case *base, const char *shape, uint32_t map_in) {
+    for (uint32_t d = 0; d < 3; d++) {
+        add(base, shape, 1, d, map_in, 0);
     }
 }
 

@@ -85,17 +85,29 @@ static void forward(const struct conv_shape *s, const char *name, bool bias) {
     case_add(&c, name, 1, 1);
 }
 
+static const char *planar(const char *name, char text[128]) {
+    (void)snprintf(text, 128, "%s_planar", name);
+    return text;
+}
+
 static void gradients(const struct conv_shape *s, const char *name) {
+    char mixed[128];
     optest_case x = conv_case(s, STN_OP_CONV_GRAD_X);
     case_in(&x, map_y(s), OPTEST_G, true);
     case_in(&x, weights(s), OPTEST_X, false);
     case_out(&x, map_x(s), true);
     case_add(&x, name, 1, 1);
+    if (s->c <= 4) { /* as behind an image: the gradient alone is blocked */
+        case_add_blocked(&x, planar(name, mixed), 1);
+    }
     optest_case w = conv_case(s, STN_OP_CONV_GRAD_W);
     case_in(&w, map_y(s), OPTEST_G, true);
     case_in(&w, map_x(s), OPTEST_X, true);
     case_out(&w, weights(s), false);
     case_add(&w, name, 3, 0);
+    if (s->c <= 4) {
+        case_add_blocked(&w, planar(name, mixed), 1);
+    }
     optest_case b = case_new(STN_OP_BIAS_GRAD, sizeof(stn_reduce_params), s->count);
     b.params.reduce.shards = s->shards;
     b.tiny = s->tiny;
@@ -142,6 +154,8 @@ static const struct block_shape {
     {{3, 18, 21, 23, 35, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.3f},
     {{9, 21, 5, 6, 17, 3, 2, 1, 1, 2, 0, 4, 7, false}, 0, 0, 1, 0.3f},
     {{3, 33, 15, 19, 18, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.3f},
+    {{3, 4, 21, 19, 18, 5, 3, 2, 1, 1, 0, 2, 3, false}, 2, 2, 1, 0.0f}, /* strides under a pool */
+    {{2, 2, 22, 40, 3, 3, 5, 3, 2, 2, 3, 1, 2, false}, 2, 2, 1, 0.1f},
 };
 
 /* Forward only, with images that have a background. */
@@ -199,6 +213,10 @@ static void block_gradient(const struct block_shape *s, const char *name, bool t
         case_out(&c, case_vector(s->conv.o), false);
     }
     case_add(&c, name, to_w ? 15 : 7, to_w ? 0 : 1);
+    if (s->conv.c <= 4) {
+        char mixed[128];
+        case_add_blocked(&c, planar(name, mixed), 7);
+    }
 }
 
 static void block(const struct block_shape *s, const char *name, uint32_t role, bool bias) {
