@@ -332,8 +332,9 @@ bool ocl_op_block(stn_kernel *k);
 
 /* Parts shared by several operators. */
 void ocl_emit_bias_grad(stn_kernel *k, ocl_view gy, ocl_arg gb, uint32_t shards);
-/* A parameter's gradient: balanced tree over `shards` rows of n floats. */
-void ocl_emit_tree(stn_kernel *k, uint64_t part, ocl_arg out, uint32_t n, uint32_t shards);
+/* Parameters' gradients: balanced trees over `shards` rows of n + n2 floats. */
+void ocl_emit_tree(stn_kernel *k, uint64_t part, ocl_arg out, uint32_t n, ocl_arg out2, uint32_t n2,
+                   uint32_t shards);
 
 int32_t ocl_op_query(stn_device *device, const stn_op_desc *desc, stn_support *support,
                      stn_err *err);

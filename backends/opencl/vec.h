@@ -50,7 +50,7 @@ typedef struct vec_flow {
  * geometry of the forward convolution. */
 bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *flow, ocl_view x, ocl_arg gw,
                 ocl_arg gb, uint32_t shards);
-/* Input gradient from lists of non-zero terms: to NC16 with stride 1, to NCHW with any stride. */
+/* Input gradient from the non-zero terms: to NC16 with stride 1, to NCHW with any stride. */
 bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *flow, ocl_arg w, ocl_view gx);
 
 /* Linear layers; o outputs. act: an activation stands behind it. */

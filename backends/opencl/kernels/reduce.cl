@@ -64,19 +64,23 @@ __kernel void shard_sum(RD(part), WR(out), uint C, uint rows, uint B, uint S, fl
     out[c] = r;
 }
 
-/* One item per value: the tree over S rows of n. */
-__kernel void tree(RD(part), WR(out), uint n, uint S, float limit, FLAGS) {
-    GO(part), GO(out);
+/* One item per value: the tree over S rows of n + n2, the first n of them to out. */
+__kernel void tree(RD(part), WR(out), WR(out2), uint n, uint n2, uint S, float limit, FLAGS) {
+    GO(part), GO(out), GO(out2);
     uint e = (uint)get_global_id(0);
-    if (e >= n) {
+    if (e >= n + n2) {
         return;
     }
     float stack[MAX_TREE], v = 0.0f;
     for (uint s = 0u; s < S; s++) {
-        v = part[s * n + e];
+        v = part[s * (n + n2) + e];
         tree_push(stack, s, &v, one);
     }
     float r = stn_snap(v, limit);
     CHECK(r);
-    out[e] = r;
+    if (e < n) {
+        out[e] = r;
+    } else {
+        out2[e - n] = r;
+    }
 }

@@ -3,6 +3,7 @@
 #define SNAP16(v, limit)                                                                           \
     ((as_int16(v) & (int16)(0x7fffffff)) < (int16)(as_int(limit)) ? (float16)(0.0f) : (v))
 #define POS16(v) (as_uint16(v) - (uint16)(1u) < (uint16)(0x7f800000u))
+#define NONZERO16(v) ((as_int16(v) << 1) != (int16)(0))
 #define BAD16(v) ((as_int16(v) & (int16)(0x7f800000)) == (int16)(0x7f800000))
 
 static inline float16 act16(float16 v, float slope) {
@@ -32,6 +33,22 @@ static inline float16 act_bwd16(float16 g, float16 y, float slope) {
 #define R14(M) R13(M) M(13)
 #define R15(M) R14(M) M(14)
 #define R16(M) R15(M) M(15)
+#define NEXT_0 1
+#define NEXT_1 2
+#define NEXT_2 3
+#define NEXT_3 4
+#define NEXT_4 5
+#define NEXT_5 6
+#define NEXT_6 7
+#define NEXT_7 8
+#define NEXT_8 9
+#define NEXT_9 10
+#define NEXT_10 11
+#define NEXT_11 12
+#define NEXT_12 13
+#define NEXT_13 14
+#define NEXT_14 15
+#define NEXT_15 16
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
 

@@ -3,11 +3,10 @@
 #define ZERO(i) float16 a##i = (float16)(0.0f);
 
 #if V_GRAD_W
-/* Weight gradient: V_N accumulators, V_STEP floats apart in x. NC16 (V_XS = 16): lanes are input
- * channels, accumulators the taps of kernel row kh, unit = (slice of 16 channels, kh). NCHW: lanes
- * are the taps of a kernel row, accumulators the rows, unit = channel. One item per (unit, group of
- * V_GROUP output channels) walks all chunks of all shards; `stack` keeps the open sums of the tree
- * over shards, level by level, and the total of the shard in progress. */
+/* Weight gradient of a map in NC16: lanes are input channels, V_N accumulators the taps of kernel
+ * row kh, unit = (slice of 16 channels, kh). One item per (unit, group of V_GROUP output channels)
+ * walks all chunks of all shards; `stack` keeps the open sums of the tree over shards, level by
+ * level, and the total of the shard in progress. */
 #define LEVEL (V_GROUP * V_N)
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack), WR(gw),
@@ -16,12 +15,8 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
     uint unit = (uint)get_global_id(0), group = (uint)get_global_id(1);
     float16 ones = (float16)(one);
     int16 bad = (int16)(0);
-#if V_XS == 16
     uint slice = unit / V_KH, kh = unit % V_KH;
     __global const float *xu = x + (slice * V_H + kh) * V_W * 16;
-#else
-    __global const float *xu = x + unit * V_H * V_W;
-#endif
     __global float16 *top = (__global float16 *)stack +
                             (unit * ((V_O + V_GROUP - 1) / V_GROUP) + group) * (levels + 1u) * LEVEL;
     for (uint segment = 0u; segment < shards * chunks; segment++) {
@@ -34,11 +29,7 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
             for (; e < end; e++) {
                 float16 g = (float16)(as_float((*e).x));
                 __global const float *xe = xu + (*e).y;
-#if V_XS == 16
 #define TERM(i) a##i = fma(g, ((__global const float16 *)xe)[i], a##i);
-#else
-#define TERM(i) a##i = fma(g, vload16(0, xe + i * V_STEP), a##i);
-#endif
                 REP(TERM)
             }
 #define RESUME(i) a##i = fma(a##i, ones, sum[i]);
@@ -60,7 +51,6 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
                 REP(KEEP)
                 continue;
             }
-#if V_XS == 16
 #define STORE(i)                                                                                   \
     {                                                                                              \
         a##i = SNAP16(a##i, limit);                                                                \
@@ -68,21 +58,9 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
         vstore16(a##i, 0, each);                                                                   \
         for (uint l = 0u; l < 16u && slice * 16u + l < V_C; l++) {                                 \
             CHECK(each[l]);                                                                        \
-            gw[((o * V_C + slice * 16u + l) * V_KH + kh) * V_KW + i] = each[l];                    \
+            gw[((o * V_C + slice * 16u + l) * V_KH + kh) * V_N + i] = each[l];                     \
         }                                                                                          \
     }
-#else
-#define STORE(i)                                                                                   \
-    {                                                                                              \
-        a##i = SNAP16(a##i, limit);                                                                \
-        float each[16];                                                                            \
-        vstore16(a##i, 0, each);                                                                   \
-        for (uint l = 0u; l < V_KW; l++) {                                                         \
-            CHECK(each[l]);                                                                        \
-            gw[((o * V_C + unit) * V_KH + i) * V_KW + l] = each[l];                                \
-        }                                                                                          \
-    }
-#endif
             REP(STORE)
         }
     }

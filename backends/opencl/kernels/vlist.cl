@@ -10,7 +10,7 @@
 /* For the weight gradient: list (segment, o) with the terms of the images of one chunk; offset of
  * the input pixel under tap (0, 0). segment = shard * chunks + chunk. One item per 16 channels and
  * segment. */
-#define V_COL (V_SW * V_XS)
+#define V_COL (V_SW * 16)
 #define START(l) __global uint2 *p##l = out + l * capacity;
 #define LENGTH(l) length[l] = (int)(p##l - (out + l * capacity));
 __kernel void list_w(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list_off, WRI(length),
@@ -29,7 +29,7 @@ __kernel void list_w(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list
     for (uint image = first; image < last; image++) {
         for (uint row = 0u; row < V_PH * (V_POOL + 1); row++) {
             uint at = ((image * OB + ob) * V_PH + row / (V_POOL + 1)) * V_PW;
-            int16 place = (int16)((int)(image * V_XIMAGE + row * V_SH * V_W * V_XS));
+            int16 place = (int16)((int)(image * V_XIMAGE + row * V_SH * V_W * 16));
             LIST_ROW(at, row % (V_POOL + 1), place)
         }
     }

@@ -77,7 +77,7 @@ void ocl_emit_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl
     ocl_range range = {{n, shards, 1}, 0, {64, 1, 1}};
     OCL_EMIT(k, "conv.cl", "", "conv_grad_w", &range, gy.ref, x.ref, A_WS(part), A_U(gy.layout),
              A_U(x.layout), GEOMETRY(*g), A_ROWS(1), A_U(length), A_U((uint32_t)n), A_F(1.0f));
-    ocl_emit_tree(k, part, gw, (uint32_t)n, shards);
+    ocl_emit_tree(k, part, gw, (uint32_t)n, A_NONE, 0, shards);
 }
 
 bool ocl_shards_fit(uint32_t shards) {
@@ -116,10 +116,11 @@ bool ocl_op_conv(stn_kernel *k) {
 
 /* --- sums over images ------------------------------------------------------------------------- */
 
-void ocl_emit_tree(stn_kernel *k, uint64_t part, ocl_arg out, uint32_t n, uint32_t shards) {
-    ocl_range range = ocl_items(n, false);
-    OCL_EMIT(k, "reduce.cl", "", "tree", &range, A_WS(part), out, A_U(n), A_U(shards), A_LIMIT,
-             A_FLAGS);
+void ocl_emit_tree(stn_kernel *k, uint64_t part, ocl_arg out, uint32_t n, ocl_arg out2, uint32_t n2,
+                   uint32_t shards) {
+    ocl_range range = ocl_items((uint64_t)n + n2, false);
+    OCL_EMIT(k, "reduce.cl", "", "tree", &range, A_WS(part), out, out2, A_U(n), A_U(n2),
+             A_U(shards), A_LIMIT, A_FLAGS);
 }
 
 void ocl_emit_bias_grad(stn_kernel *k, ocl_view gy, ocl_arg gb, uint32_t shards) {

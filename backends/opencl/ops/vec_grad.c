@@ -1,6 +1,7 @@
-/* Gradients of convolutions on CPU devices: lists of the non-zero terms (kernels/vlist.cl), then
- * register tiles over the lists (kernels/vgrad.cl). After a max-pool at most a quarter of the terms
- * is left, and the pooled map never has to be spread out.
+/* Gradients of convolutions on CPU devices. After a max-pool at most a quarter of the terms is
+ * left, and the pooled map never has to be spread out. Many channels: lists of the non-zero terms
+ * (kernels/vlist.cl), then register tiles over the lists (kernels/vgrad.cl). Few: bits that tell
+ * which terms are not zero (kernels/vslide.cl, kernels/vwindow.cl).
  */
 #include "vec.h"
 
@@ -8,7 +9,12 @@
 
 /* Small blocks of images keep every worker of a CPU busy; large ones reuse the weights in cache. */
 #define GRAD_X_IMAGES 8u
-/* Items aimed at for the weight gradient. */
+/* Gradients and sums of the images of a block, and items for each compute unit. */
+#define GRAD_X_BYTES (512u << 10)
+#define GRAD_X_ITEMS 8u
+/* Windows of the weight gradient of few channels, of the first cache. */
+#define GRAD_W_BYTES (40u << 10)
+/* Items aimed at for the weight gradient of many channels. */
 #define GRAD_W_ITEMS 32u
 
 static bool flow_fits(const stn_kernel *k, const ocl_geometry *g, const vec_flow *f) {
@@ -47,30 +53,59 @@ static uint32_t levels_of(uint32_t shards) {
     return levels;
 }
 
-/* A copy of x in workspace where vector loads may reach past its end. */
-static ocl_view with_slack(stn_kernel *k, ocl_view x, const ocl_geometry *g) {
-    vec_pad pad = vec_pad_of(g);
-    if (x.layout == STN_NCHW && g->ph == 0 && g->pw == 0) {
-        pad.h++; /* one more row forces the copy */
+/* Few channels: lanes are the taps of a kernel row (kernels/vwindow.cl). */
+static bool window_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_view x,
+                          ocl_arg gw, ocl_arg gb, uint32_t shards) {
+    uint32_t length = (x.n + shards - 1u) / shards, images = stn_wgrad_chunk(g->oh, g->ow);
+    images = images < length ? images : length;
+    uint32_t words = (f->gy.h * (f->index != NULL ? 2u : 1u) * g->ow + 63u) / 64u;
+    /* Rows of windows that stay in the first cache, less those that a term reaches beyond its own.
+     */
+    uint32_t rows = GRAD_W_BYTES / 64u / g->ow, own = rows > g->kh ? rows - g->kh : 1u;
+    uint32_t band = own * g->ow / 64u;
+    band = band < 1u ? 1u : band < words ? band : words;
+    /* Vectors of workspace, as the kernel lays them out. */
+    uint64_t taps = (uint64_t)g->c * g->kh, pixels = (uint64_t)g->oh * g->ow;
+    uint64_t windows = (uint64_t)g->c * (g->h + 2u * g->ph) * g->ow;
+    uint64_t size = (g->o + 16u) * taps + (g->o + 15u) / 16u + (pixels + 7u) / 8u +
+                    images * ((uint64_t)f->gy.h * f->gy.w + windows + words * 2u);
+    uint64_t n = g->o * taps * g->kw, biases = gb.kind != OCL_ARG_NONE ? g->o : 0;
+    if (g->kw > 16 || g->kh > 16 || shards * size * 16u >= (UINT64_C(1) << 31) ||
+        shards * (n + biases) >= (UINT64_C(1) << 31)) {
+        return false;
     }
-    return vec_padded(k, x, &pad);
+    uint64_t area = ocl_ws(k, shards * size * 64u), part = ocl_ws(k, shards * (n + biases) * 4u);
+    char more[256], options[400];
+    (void)snprintf(more, sizeof more,
+                   "-DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u -DV_SH=%u -DV_SW=%u -DV_PADH=%u "
+                   "-DV_PADW=%u -DV_BAND=%u",
+                   g->c, g->h, g->w, g->kh, g->kw, g->sh, g->sw, g->ph, g->pw, band);
+    list_options(options, sizeof options, g, f, more);
+    ocl_range range = {{shards, 1, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vwindow.cl", options, "grad_w_window", &range, x.ref, FLOW(f), A_WS(area),
+             A_WS(part), A_F(f->slope), A_ROWS(1), A_U(length), A_U(images),
+             A_U((uint32_t)size * 16u), A_U(biases != 0), A_F(1.0f));
+    ocl_emit_tree(k, part, gw, (uint32_t)n, gb, (uint32_t)biases, shards);
+    return true;
 }
 
 bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_view x, ocl_arg gw,
                 ocl_arg gb, uint32_t shards) {
-    bool blocked = x.layout == STN_NC16;
-    uint32_t accumulators = blocked ? g->kw : g->kh;
-    if (!flow_fits(k, g, f) || accumulators > 16 || g->kw > 16) {
+    if (flow_fits(k, g, f) && x.layout == STN_NCHW) {
+        return window_grad_w(k, g, f, x, gw, gb, shards);
+    }
+    if (!flow_fits(k, g, f) || x.layout != STN_NC16 || g->kw > 16) {
         return false;
     }
-    x = with_slack(k, x, g);
+    vec_pad pad = vec_pad_of(g);
+    x = vec_padded(k, x, &pad);
     uint32_t length = (x.n + shards - 1u) / shards, images = stn_wgrad_chunk(g->oh, g->ow);
     uint32_t chunks = (length + images - 1u) / images, segments = shards * chunks;
     uint32_t in_chunk = images < length ? images : length;
     uint32_t capacity = in_chunk * f->gy.h * f->gy.w + 1u; /* a slot is written before it is kept */
     uint32_t blocks = (g->o + 15u) / 16u;
     uint64_t lists = (uint64_t)segments * blocks * 16u, entries = lists * capacity;
-    uint32_t units = blocked ? ocl_padded(&x) / 16u * g->kh : g->c;
+    uint32_t units = ocl_padded(&x) / 16u * g->kh;
     uint32_t groups = units >= GRAD_W_ITEMS ? 1u : (GRAD_W_ITEMS + units - 1u) / units;
     groups = groups > g->o ? g->o : groups;
     uint32_t group = (g->o + groups - 1u) / groups, levels = levels_of(shards);
@@ -79,11 +114,10 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
         return false;
     }
     uint64_t list = ocl_ws(k, entries * 8u), lengths = ocl_ws(k, lists * 4u);
-    uint64_t stack =
-        ocl_ws(k, (uint64_t)units * groups * (levels + 1u) * group * accumulators * 64u);
+    uint64_t stack = ocl_ws(k, (uint64_t)units * groups * (levels + 1u) * group * g->kw * 64u);
     char more[160], options[320];
-    (void)snprintf(more, sizeof more, "-DV_SH=%u -DV_SW=%u -DV_W=%u -DV_XS=%u -DV_XIMAGE=%u", g->sh,
-                   g->sw, x.w, blocked ? 16u : 1u, (uint32_t)ocl_row(&x));
+    (void)snprintf(more, sizeof more, "-DV_SH=%u -DV_SW=%u -DV_W=%u -DV_XIMAGE=%u", g->sh, g->sw,
+                   x.w, (uint32_t)ocl_row(&x));
     list_options(options, sizeof options, g, f, more);
     ocl_range range = {{blocks, segments, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vlist.cl", options, "list_w", &range, FLOW(f), A_WS8(list), A_WS(lengths),
@@ -92,11 +126,10 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
     if (gb.kind != OCL_ARG_NONE) {
         bias(k, g, f, options, gb, shards);
     }
-    (void)snprintf(options, sizeof options,
-                   "-DV_GRAD_W=1 -DV_GROUP=%u -DV_N=%u -DV_STEP=%u -DV_XS=%u -DV_O=%u -DV_C=%u "
-                   "-DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u",
-                   group, accumulators, blocked ? 16u : x.w, blocked ? 16u : 1u, g->o, g->c, x.h,
-                   x.w, g->kh, g->kw);
+    (void)snprintf(
+        options, sizeof options,
+        "-DV_GRAD_W=1 -DV_GROUP=%u -DV_N=%u -DV_O=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u", group,
+        g->kw, g->o, g->c, x.h, x.w, g->kh);
     ocl_range items = {{units, groups, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vgrad.cl", options, "grad_w", &items, x.ref, A_WS8(list), A_WS(lengths),
              A_WS(stack), gw, A_U(shards), A_U(chunks), A_U(capacity), A_U(levels), A_LIMIT,
@@ -119,46 +152,49 @@ static margins margins_of(const ocl_geometry *g) {
     return m;
 }
 
-/* The input gradient of few channels: lanes are columns of the image (kernels/vplane.cl). */
-static bool plane_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg w,
+/* The input gradient of few channels: lanes are columns of the image (kernels/vslide.cl). */
+static bool slide_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg w,
                          ocl_view gx) {
-    uint32_t vectors = (g->w + 15u) / 16u, last = (g->ow - 1u) * g->sw;
-    if (g->w < 16 || vectors > 4 || g->h > 256) {
+    bool pool = f->index != NULL, merged = pool && g->sh == 1;
+    if (g->kw > 16 || g->w > 1024) {
+        return false; /* a word has bits for the columns that reach a strip */
+    }
+    /* Up to 16 rows in registers, one of them for the second line of a step. */
+    uint32_t most = merged ? 15u : 16u, pieces = (g->kh + most - 1u) / most;
+    uint32_t part = (g->kh + pieces - 1u) / pieces, window = part + (merged ? 1u : 0u);
+    uint32_t lines = pool ? 2u : 1u, strips = (g->w + 15u) / 16u, ph = f->gy.h;
+    uint32_t height = ph * lines * g->sh + pieces * part + 1u;
+    height = height < g->h + g->ph ? g->h + g->ph : height;
+    /* Floats of workspace, as the kernel lays them out. */
+    uint64_t frame = ((g->kw + 15u) * window + (merged ? 1u : 0u)) * 16u;
+    uint64_t image = 2u * (uint64_t)g->c * strips * height * 16u +
+                     16u * ph * ((f->gy.w + 15u) / 16u * 16u) + strips * ph * lines * 16u;
+    uint32_t block = (uint32_t)(GRAD_X_BYTES / 4u / image);
+    block = block < 1u ? 1u : block < GRAD_X_IMAGES ? block : GRAD_X_IMAGES;
+    uint64_t size = pieces * frame + block * image + (g->kh * (g->kw + 30u) + 15u) / 16u * 16u;
+    uint32_t blocks = (gx.n + block - 1u) / block,
+             items = GRAD_X_ITEMS * k->device->info.compute_units;
+    items = items < blocks ? items : blocks;
+    if (items * size >= (UINT64_C(1) << 31)) {
         return false;
     }
-    /* Up to nine accumulators; a kernel's row stands between zeros for every column it may meet. */
-    uint32_t height = vectors == 3 ? 3u : 8u / vectors;
-    uint32_t left = last > g->pw ? last - g->pw : 0, own = left + g->kw,
-             reach = left + g->w + g->pw;
-    uint32_t length = own + (reach > own + left ? reach - own - left : 0);
-    uint64_t weights = ((uint64_t)g->c * g->o * (g->kh + height - 1u) + height) *
-                       length; /* and rows to end with */
-    uint32_t channels = (g->o + 15u) / 16u * 16u, lines = f->gy.h * (f->index != NULL ? 2u : 1u);
-    uint32_t items = (gx.n + GRAD_X_IMAGES - 1u) / GRAD_X_IMAGES;
-    uint64_t entries = (uint64_t)items * channels * (f->gy.h * f->gy.w + 1u);
-    if (entries >= (UINT64_C(1) << 31) || weights >= (UINT64_C(1) << 30)) {
-        return false;
-    }
-    uint64_t list = ocl_ws(k, entries * 8u);
-    uint64_t starts = ocl_ws(k, (uint64_t)items * channels * (lines + 1u) * 4u);
-    uint64_t packed = ocl_ws(k, weights * 4u);
+    uint64_t area = ocl_ws(k, items * size * 4u);
     char more[256], options[400];
     (void)snprintf(more, sizeof more,
-                   "-DV_N=%u -DV_NV=%u -DV_TR=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u "
-                   "-DV_SH=%u -DV_SW=%u -DV_PADH=%u -DV_PADW=%u -DV_CB=%u -DV_LEFT=%u -DV_RL=%u",
-                   height * vectors, vectors, height, g->c, g->h, g->w, g->kh, g->kw, g->sh, g->sw,
-                   g->ph, g->pw, stn_conv_chunk(g->kh, g->kw), left, length);
+                   "-DV_N=%u -DV_ROWS=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u -DV_SH=%u "
+                   "-DV_SW=%u -DV_PADH=%u -DV_PADW=%u -DV_CB=%u -DV_HEIGHT=%u",
+                   window, part, g->c, g->h, g->w, g->kh, g->kw, g->sh, g->sw, g->ph, g->pw,
+                   stn_conv_chunk(g->kh, g->kw), height);
     list_options(options, sizeof options, g, f, more);
-    ocl_range all = ocl_items(weights, false), blocks = {{items, 1, 1}, 0, {1, 1, 1}};
-    OCL_EMIT(k, "vplane.cl", options, "frames", &all, w, A_WS(packed), A_U((uint32_t)weights));
-    OCL_EMIT(k, "vplane.cl", options, "grad_x_plane", &blocks, A_WS(packed), FLOW(f), A_WS8(list),
-             A_WS(starts), gx.ref, A_F(f->slope), A_ROWS(1), A_U(GRAD_X_IMAGES), A_FLAGS);
+    ocl_range range = {{items, 1, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vslide.cl", options, "grad_x_slide", &range, w, FLOW(f), A_WS(area), gx.ref,
+             A_F(f->slope), A_ROWS(1), A_U(block), A_U((uint32_t)size), A_FLAGS);
     return true;
 }
 
 bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg w, ocl_view gx) {
     if (flow_fits(k, g, f) && gx.layout == STN_NCHW) {
-        return plane_grad_x(k, g, f, w, gx);
+        return slide_grad_x(k, g, f, w, gx);
     }
     if (!flow_fits(k, g, f) || gx.layout != STN_NC16 || g->sh != 1 || g->sw != 1 || g->h > 64) {
         return false;

@@ -1,0 +1,174 @@
+/* Weight gradient of a convolution of an NCHW map (few channels), for CPU devices: lanes are the
+ * taps of a kernel row, V_KH accumulators the rows. Activation and 2x2 max-pool of stride 2
+ * (V_POOL) are undone on the way, and only the non-zero terms are walked.
+ *
+ * One item per shard. It spreads an image into a table of windows, an aligned vector for every
+ * input row and output column, that serves all output channels. For 16 channels at a time it notes
+ * which pixels of the convolution's output have a gradient: bit t is pixel t in row-major order, so
+ * that the words of a channel are its list of terms in the contract's order. V_BAND: words of 64
+ * bits whose part of the table is walked for all channels while it is in the first cache.
+ */
+#define REP CAT(R, V_KH)
+#define LINES (V_POOL + 1)
+#define OB ((V_O + 15) / 16)
+#define PIXELS (V_PH * LINES * V_OW)
+#define WORDS ((PIXELS + 63) / 64)
+#define BANDS ((WORDS + V_BAND - 1) / V_BAND)
+#define ROWS (V_H + 2 * V_PADH)
+#define WINDOWS (V_C * ROWS * V_OW)
+#define TAPS (V_C * V_KH)
+
+/* Windows of one image: [c][row of the padded image][output column]; `end`: floats from x on. */
+static inline void make_windows(__global const float *x, uint end, __global float *to) {
+    for (uint row = 0u; row < V_C * ROWS; row++) {
+        int h = (int)(row % ROWS) - V_PADH, first = ((int)(row / ROWS * V_H) + h) * V_W;
+        for (uint q = 0u; q < V_OW; q++, to += 16) {
+            int left = (int)(q * V_SW) - V_PADW;
+            bool inside = h >= 0 && h < V_H;
+            if (inside && left >= 0 && left + V_KW <= V_W && first + left + 16 <= (int)end) {
+                vstore16(vload16(0, x + first + left), 0, to);
+                continue;
+            }
+            for (int l = 0; l < 16; l++) {
+                int col = left + l;
+                to[l] = inside && l < V_KW && col >= 0 && col < V_W ? x[first + col] : 0.0f;
+            }
+        }
+    }
+}
+
+/* Gradients of 16 channels of one image: as vectors flow[V_PH * V_PW], and their bits as words of
+ * 32, those of a channel 16 apart. Adds the image's PLANE16 to *bias if that is wanted. */
+static inline void note_image(__global const float *gy, __global const float *y,
+                              __global const uchar *index, uint at, float slope,
+                              __global float16 *flow, __global int16 *bits, uint has_bias,
+                              __global float16 *bias, float one) {
+    float16 lane[16];
+    int16 where[V_PW]; /* place in the window, 4 for a zero */
+    int16 word = (int16)(0);
+    uint t = 0u;
+    for (uint l = 0u; l < 16u; l++) {
+        lane[l] = (float16)(0.0f);
+    }
+    for (uint row = 0u; row < V_PH; row++, at += V_PW, flow += V_PW) {
+        for (uint q = 0u; q < V_PW; q++) {
+            flow[q] = flow16(gy, y, at + q, slope);
+            where[q] = NONZERO16(flow[q]) ? WINDOW16(at + q) : (int16)(4);
+        }
+        for (uint line = 0u; line < LINES; line++) {
+            for (uint col = 0u; col < V_OW; col++, t++) {
+                if (col < V_PW * LINES) {
+                    int16 place = (int16)((int)(V_POOL ? line * 2u + col % 2u : 0u));
+                    int16 here = where[col / LINES] == place;
+                    word |= here & (int16)((int)(1u << t % 32u));
+                    if (has_bias != 0u) {
+                        float16 g = as_float16(as_int16(flow[col / LINES]) & here);
+                        lane[t % 16u] = fma(g, (float16)(one), lane[t % 16u]);
+                    }
+                }
+                if (t % 32u == 31u) {
+                    bits[t / 32u] = word;
+                    word = (int16)(0);
+                }
+            }
+        }
+    }
+    for (; t < WORDS * 64; t = (t / 32u + 1u) * 32u) {
+        bits[t / 32u] = word;
+        word = (int16)(0);
+    }
+    for (uint s = 8u; s > 0u; s /= 2u) {
+        for (uint j = 0u; j < s; j++) {
+            lane[j] = fma(lane[j + s], (float16)(one), lane[j]);
+        }
+    }
+    *bias = fma(lane[0], (float16)(one), *bias);
+}
+
+#define ZERO(i) float16 a##i = (float16)(0.0f);
+#define RESUME(i) a##i = sum[i];
+#define TERM(i) a##i = fma(g, at[i * V_OW], a##i);
+#define KEEP(i) sum[i] = a##i;
+#define FOLD(i) total[i] = fma(a##i, ones, total[i]);
+
+/* Terms of one channel in words first .. end - 1. `place` holds for every pixel where its gradient
+ * is in flow, in floats, and where its window is, in vectors. fresh, done: the first and the last
+ * words of a chunk, between which its sums are kept in sum. */
+static inline void sum_words(__global const float *flow, __global const uint *bits, uint first,
+                             uint end, __global const uint2 *place, __global const float16 *windows,
+                             bool fresh, bool done, __global float16 *sum, __global float16 *total,
+                             float one) {
+    float16 ones = (float16)(one);
+    REP(ZERO)
+    if (!fresh) {
+        REP(RESUME)
+    }
+    for (uint w = first; w < end; w++) {
+        ulong left = bits[w * 32u] | (ulong)bits[w * 32u + 16u] << 32;
+        for (; left != 0u; left &= left - 1u) {
+            uint2 to = place[w * 64u + 63u - (uint)clz(left & (0u - left))];
+            float16 g = (float16)(flow[to.x]);
+            __global const float16 *at = windows + to.y;
+            REP(TERM)
+        }
+    }
+    if (done) {
+        REP(FOLD)
+    } else {
+        REP(KEEP)
+    }
+}
+
+/* Partial sums of every shard: V_O x V_C x V_KH x V_KW of the weights, then V_O of the bias. size:
+ * floats of workspace of an item, B: images of a shard, G: of a chunk. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+grad_w_window(RD(x), RD(gy), RD(y), RD8(index), WR(area), WR(part), float slope, uint rows, uint B,
+              uint G, uint size, uint has_bias, float one) {
+    GO(x), GO(gy), GO(y), GO(index), GO(area), GO(part);
+    uint shard = (uint)get_global_id(0), first = min(shard * B, rows), end = min(first + B, rows);
+    __global float16 *total = (__global float16 *)(area + shard * size);
+    __global float16 *bias = total + V_O * TAPS, *sum = bias + OB, *flow = sum + 16 * TAPS;
+    __global float16 *windows = flow + G * (V_PH * V_PW);
+    __global int16 *bits = (__global int16 *)(windows + G * WINDOWS);
+    __global uint2 *place = (__global uint2 *)(bits + G * (WORDS * 2));
+    for (uint i = 0u; i < V_O * TAPS + OB; i++) {
+        total[i] = (float16)(0.0f);
+    }
+    for (uint t = 0u; t < PIXELS; t++) {
+        uint row = t / V_OW, col = t % V_OW;
+        place[t] = (uint2)((row / LINES * V_PW + col / LINES) * 16u, row * V_SH * V_OW + col);
+    }
+    for (uint n = first; n < end; n += G) {
+        uint images = min(G, end - n);
+        for (uint i = 0u; i < images; i++) {
+            uint from = (n + i) * V_C * V_H * V_W;
+            make_windows(x + from, rows * V_C * V_H * V_W - from,
+                         (__global float *)(windows + i * WINDOWS));
+        }
+        for (uint ob = 0u; ob < OB; ob++) {
+            for (uint i = 0u; i < images; i++) {
+                note_image(gy, y, index, ((n + i) * OB + ob) * V_PH * V_PW, slope,
+                           flow + i * (V_PH * V_PW), bits + i * (WORDS * 2), has_bias, bias + ob,
+                           one);
+            }
+            for (uint b = 0u; b < images * BANDS; b++) {
+                uint i = b / BANDS, at = b % BANDS * V_BAND, to = min(at + V_BAND, (uint)WORDS);
+                for (uint e = 0u; e < min(16u, V_O - ob * 16u) * V_C; e++) {
+                    uint o = e / V_C, c = e % V_C;
+                    sum_words((__global float *)(flow + i * (V_PH * V_PW)) + o,
+                              (__global uint *)(bits + i * (WORDS * 2)) + o, at, to, place,
+                              windows + i * WINDOWS + c * ROWS * V_OW, b == 0u,
+                              b + 1u == images * BANDS, sum + e * V_KH,
+                              total + ob * 16u * TAPS + e * V_KH, one);
+                }
+            }
+        }
+    }
+    part = part + shard * (V_O * TAPS * V_KW + has_bias * V_O);
+    for (uint e = 0u; e < V_O * TAPS * V_KW; e++) {
+        part[e] = ((__global float *)total)[e / V_KW * 16u + e % V_KW];
+    }
+    for (uint o = 0u; o < has_bias * V_O; o++) {
+        part[V_O * TAPS * V_KW + o] = ((__global float *)bias)[o];
+    }
+}
