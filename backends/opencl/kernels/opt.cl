@@ -55,6 +55,33 @@ __kernel void sgd(RD(g), WR(w), WR(v), WRI(ticket), float lr, float mu, float wd
     CLOSE_TICKET
 }
 
+/* The same for CPU devices: a group is one item with `span` values, 16 at a time. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+sgd16(RD(g), WR(w), WR(v), WRI(ticket), float lr, float mu, float wd, uint nesterov, uint total,
+      uint span, FLAGS) {
+    GO(g), GO(w), GO(v), GO(ticket);
+    OPEN_TICKET
+    uint first = (uint)get_global_id(0) * span, end = min(first + span, total);
+    float16 mu16 = (float16)(mu);
+    int16 found = (int16)(0);
+    for (uint e = first; e < end && frozen == 0u; e += 16u) {
+        uint n = min(end - e, 16u);
+        float16 a = load16(w + e, n), d = fma((float16)(wd), a, load16(g + e, n));
+        d = SNAP16(d, STN_LIM_G);
+        float16 m = fma(mu16, load16(v + e, n), d);
+        m = SNAP16(m, STN_LIM_G);
+        float16 u = fma(mu16, m, d);
+        u = nesterov != 0u ? SNAP16(u, STN_LIM_G) : m;
+        float16 r = fma((float16)(-lr), u, a);
+        r = SNAP16(r, STN_LIM_X);
+        found |= BAD16(m) | BAD16(r);
+        store16(m, v + e, n);
+        store16(r, w + e, n);
+    }
+    bad = any(found) ? 1u : 0u;
+    CLOSE_TICKET
+}
+
 __kernel void adam(RD(g), WR(w), WR(m), WR(v), WRI(ticket), float lr, float eps, float lw, float wd,
                    float omb1, float omb2, uint decoupled, uint total, FLAGS) {
     GO(g), GO(w), GO(m), GO(v), GO(ticket);

@@ -16,6 +16,29 @@ static inline float16 act_bwd16(float16 g, float16 y, float slope) {
 }
 #define ACT16(v, act, slope) ((act) ? act16(v, slope) : (v))
 
+/* The first n <= 16 lanes; the others are zero or not written. */
+static inline float16 load16(__global const float *p, uint n) {
+    if (n == 16u) {
+        return vload16(0, p);
+    }
+    float each[16];
+    for (uint l = 0u; l < 16u; l++) {
+        each[l] = l < n ? p[l] : 0.0f;
+    }
+    return vload16(0, each);
+}
+static inline void store16(float16 v, __global float *p, uint n) {
+    if (n == 16u) {
+        vstore16(v, 0, p);
+        return;
+    }
+    float each[16];
+    vstore16(v, 0, each);
+    for (uint l = 0u; l < n; l++) {
+        p[l] = each[l];
+    }
+}
+
 /* M(0) M(1) ... of a number that an option gives: accumulators have names of their own. */
 #define R1(M) M(0)
 #define R2(M) R1(M) M(1)

@@ -1,4 +1,43 @@
-/* Dropout on CPU devices: 16 values in stored order per item. */
+/* Elementwise operators on CPU devices, 16 values at a time. */
+
+/* Unpacking of row-major images into row-major ones, arguments of elem.cl; one item per plane. */
+#define UNPACK(NAME, READ, LOAD)                                                                   \
+    __kernel void NAME(READ, RD(mul), RD(add), WR(y), uint C, uint P, uint planes, FLAGS) {        \
+        GO(x), GO(mul), GO(add), GO(y);                                                            \
+        uint e = (uint)get_global_id(0);                                                           \
+        if (e >= planes) {                                                                         \
+            return;                                                                                \
+        }                                                                                          \
+        float16 m = (float16)(mul[e % C]), a = (float16)(add[e % C]);                              \
+        int16 bad = (int16)(0);                                                                    \
+        x = x + e * P;                                                                             \
+        y = y + e * P;                                                                             \
+        for (uint i = 0u; i < P; i += 16u) {                                                       \
+            uint n = min(P - i, 16u);                                                              \
+            float16 v = fma(LOAD(x + i, n), m, a);                                                 \
+            v = SNAP16(v, STN_LIM_X);                                                              \
+            v = LANES16 < (int16)((int)n) ? v : (float16)(0.0f);                                   \
+            bad |= BAD16(v);                                                                       \
+            store16(v, y + i, n);                                                                  \
+        }                                                                                          \
+        if (any(bad)) {                                                                            \
+            raise_flag(flags, flags_off, node, step1);                                             \
+        }                                                                                          \
+    }
+static inline float16 bytes16(__global const uchar *p, uint n) {
+    if (n == 16u) {
+        return convert_float16(vload16(0, p));
+    }
+    float each[16];
+    for (uint l = 0u; l < 16u; l++) {
+        each[l] = l < n ? (float)p[l] : 0.0f;
+    }
+    return vload16(0, each);
+}
+UNPACK(unpack8_planes, RD8(x), bytes16)
+UNPACK(unpack32_planes, RD(x), load16)
+
+/* Dropout: 16 values in stored order per item. */
 
 static inline uint16 high16(uint16 a, uint b) {
     return convert_uint16((convert_ulong16(a) * (ulong16)((ulong)b)) >> (ulong16)(32ul));

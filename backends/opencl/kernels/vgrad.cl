@@ -69,17 +69,24 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
 
 #if V_GRAD_X
 /* Weights as rows of vectors of 16 input channels: row (slice, o, kh) holds V_PADL zeros, the V_KW
- * taps and zeros up to V_RL; one more row of zeros ends the table. */
+ * taps and zeros up to V_RL; one more row of zeros ends the table. One item per (slice, o), and one
+ * for the last row. */
 __kernel void pad_w(RD(w), WR(out), uint total) {
     GO(w), GO(out);
-    uint e = (uint)get_global_id(0);
+    uint e = (uint)get_global_id(0), o = e % V_O, c = e / V_O * 16u;
     if (e >= total) {
         return;
     }
-    uint l = e % 16u, at = e / 16u % V_RL, row = e / (16u * V_RL);
-    uint kh = row % V_KH, o = row / V_KH % V_O, c = row / (V_KH * V_O) * 16u + l, kw = at - V_PADL;
-    bool live = row < (V_C + 15u) / 16u * V_O * V_KH && c < V_C && at >= V_PADL && kw < V_KW;
-    out[e] = live ? w[((o * V_C + c) * V_KH + kh) * V_KW + kw] : 0.0f;
+    out = out + e * (V_KH * V_RL * 16);
+    for (uint i = 0u; i < (e + 1u < total ? V_KH : 1u) * V_RL; i++) {
+        vstore16((float16)(0.0f), i, out);
+    }
+    for (uint l = 0u; l < 16u && c + l < V_C; l++) {
+        __global const float *from = w + (o * V_C + c + l) * (V_KH * V_KW);
+        for (uint i = 0u; i < V_KH * V_KW; i++) {
+            out[(i / V_KW * V_RL + V_PADL + i % V_KW) * 16u + l] = from[i];
+        }
+    }
 }
 
 /* Input gradient, V_N columns of 16 channels at a time. One item per (block of images, slice):

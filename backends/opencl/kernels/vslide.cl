@@ -163,19 +163,10 @@ static inline int16 put_image(__global const float *total, __global float *gx) {
     int16 bad = (int16)(0);
     for (uint i = 0u; i < V_C * STRIPS * V_H; i++) {
         uint h = i % V_H, strip = i / V_H, w0 = strip % STRIPS * 16u;
-        __global float *out = gx + (strip / STRIPS * V_H + h) * V_W + w0;
         float16 v = SNAP16(vload16(strip * V_HEIGHT + h + V_PADH, total), STN_LIM_G);
         v = LANES16 < (int16)(V_W - (int)w0) ? v : (float16)(0.0f);
         bad |= BAD16(v);
-        if (w0 + 16u <= V_W) {
-            vstore16(v, 0, out);
-            continue;
-        }
-        float each[16];
-        vstore16(v, 0, each);
-        for (uint l = 0u; l < V_W % 16; l++) {
-            out[l] = each[l];
-        }
+        store16(v, gx + (strip / STRIPS * V_H + h) * V_W + w0, min(V_W - w0, 16u));
     }
     return bad;
 }

@@ -59,6 +59,13 @@ bool ocl_op_elementwise(stn_kernel *k) {
     case STN_OP_COPY:
         return op_copy(k, &x, &y, &range);
     case STN_OP_UNPACK:
+        if (vectors && x.layout == STN_NCHW && y.layout == STN_NCHW) {
+            ocl_range planes = {{x.c, 1, 1}, 1u, {1, 1, 1}};
+            OCL_EMIT(k, "velem.cl", "",
+                     k->in[0].dtype == STN_U8 ? "unpack8_planes" : "unpack32_planes", &planes,
+                     x.ref, A_IN(1), A_IN(2), y.ref, A_U(x.c), A_U(total), A_ROWS(x.c), A_FLAGS);
+            return k->in[0].dtype != STN_I32;
+        }
         OCL_EMIT(k, "elem.cl", "", k->in[0].dtype == STN_U8 ? "unpack8" : "unpack32", &range, x.ref,
                  A_IN(1), A_IN(2), y.ref, A_U(x.layout), A_U(y.layout), A_U(x.c), A_U(total),
                  A_ROWS(row), A_FLAGS);

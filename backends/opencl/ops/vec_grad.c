@@ -214,14 +214,15 @@ bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg
                    "-DV_GRAD_X=1 -DV_H=%u -DV_KH=%u -DV_PADH=%u -DV_CB=%u -DV_RL=%u -DV_SHIFT=%u",
                    g->h, g->kh, g->ph, chunk, m.length, m.left + g->pw);
     list_options(options, sizeof options, g, f, more);
-    ocl_range images = {{1, 1, 1}, 1u, {1, 1, 1}}, all = ocl_items(weights, false);
+    ocl_range images = {{1, 1, 1}, 1u, {1, 1, 1}},
+              all = ocl_items((uint64_t)slices * g->o + 1u, false);
     OCL_EMIT(k, "vlist.cl", options, "list_x", &images, FLOW(f), A_WS8(list), A_WS(ends),
              A_F(f->slope), A_ROWS(1), A_U(capacity), A_F(1.0f));
     (void)snprintf(options, sizeof options,
                    "-DV_GRAD_X=1 -DV_N=%u -DV_O=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u "
                    "-DV_PADH=%u -DV_PADL=%u -DV_RL=%u -DV_CB=%u",
                    m.tile, g->o, g->c, g->h, g->w, g->kh, g->kw, g->ph, m.left, m.length, chunk);
-    OCL_EMIT(k, "vgrad.cl", options, "pad_w", &all, w, A_WS(packed), A_U((uint32_t)weights));
+    OCL_EMIT(k, "vgrad.cl", options, "pad_w", &all, w, A_WS(packed), A_U(slices * g->o + 1u));
     uint32_t blocks = (gx.n + GRAD_X_IMAGES - 1u) / GRAD_X_IMAGES;
     ocl_range items = {{blocks, slices, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vgrad.cl", options, "grad_x", &items, A_WS(packed), A_WS8(list), A_WS(ends),
