@@ -21,7 +21,7 @@ static void cleanup(void) {
 
 static int32_t build_as(const stn_model *model, stn_graph *g, bool eval) {
     stn_net_spec net = tiny_spec();
-    stn__graph_spec spec = {model, &net, eval, &store, &slots};
+    stn__graph_spec spec = {model, &net, eval, false, &store, &slots};
     return stn__graph_build(g, &spec, &err);
 }
 

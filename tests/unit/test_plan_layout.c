@@ -54,7 +54,7 @@ TestSuite(plan_layout, .init = reset, .fini = cleanup);
 /* Plans the tiny net without fusion. */
 static int32_t make(void) {
     stn_net_spec net = tiny_spec();
-    stn__graph_spec spec = {&tiny_model, &net, false, &store, &slots};
+    stn__graph_spec spec = {&tiny_model, &net, false, false, &store, &slots};
     cr_assert_eq(stn__graph_build(&plan.graph, &spec, &err), STN_OK, "%s", err.text);
     cr_assert_eq(stn__graph_complete(&plan.graph, &net, NULL, NULL, &err), STN_OK, "%s", err.text);
     return stn__plan_make(&plan, &backend, NULL, &info, false, &err);
