@@ -1,7 +1,8 @@
-/* Linear layers for CPU devices: eight images (or outputs) by one vector of 16 per work-item.
+/* Linear layers for CPU devices: eight images (or outputs) by one vector of 16, in the gradients
+ * two, per work-item.
  *
- * An image of x is `row` floats: NC16 blocks, or K = C*P values of NCHW. Vector v of a row holds the
- * inputs k = input_of(v, lane); k >= K marks padding.
+ * An image of x is `row` floats: NC16 blocks, or K = C*P values of NCHW. Vector v of a row holds
+ * the inputs k = input_of(v, lane); k >= K marks padding.
  */
 static inline uint input_of(uint xl, uint C, uint P, uint v, uint lane) {
     uint c = v / P * 16u + lane;
@@ -77,53 +78,75 @@ __kernel void vlinear(RD(x), RD(wp), RD(b), WR(y), uint xl, uint C, uint P, uint
     R8(PUT)
 }
 
-/* wp is [vector][O][16]. */
+/* Tiles of the gradients: eight rows (images or outputs) by a pair of vectors. */
+#define ZERO2(i) a##i = (float16)(0.0f), b##i = (float16)(0.0f);
+#define TOTAL2(i) float16 a##i, b##i, t##i = (float16)(0.0f), u##i = (float16)(0.0f);
+#define FOLD2(i) t##i = fma(a##i, ones, t##i), u##i = fma(b##i, ones, u##i);
+
+/* wp is [vector][O][16]. One item per (pair of vectors, eight images). */
 __kernel void vlinear_grad_x(RD(gy), RD(wp), WR(gx), uint xl, uint O, uint row, uint rows, FLAGS) {
     GO(gy), GO(wp), GO(gx);
-    uint v = (uint)get_global_id(0), n0 = (uint)get_global_id(1) * 8u;
+    uint v = (uint)get_global_id(0) * 2u, n0 = (uint)get_global_id(1) * 8u;
     if (n0 >= rows) {
         return;
     }
     float16 ones = (float16)(one);
+    uint left = row - v * 16u, left0 = min(left, 16u), left1 = min(left - left0, 16u);
+    int16 bad = (int16)(0);
     wp = wp + v * O * 16u;
+    __global const float *wq = left1 != 0u ? wp + O * 16u : wp;
 #define GROW(i) __global const float *g##i = gy + min(n0 + i##u, rows - 1u) * O;
     R8(GROW)
-    R8(TOTAL)
+    R8(TOTAL2)
     for (uint o0 = 0u; o0 < O; o0 += STN_LINEAR_CHUNK) {
-        R8(ZERO)
+        R8(ZERO2)
         for (uint o = o0; o < min(o0 + STN_LINEAR_CHUNK, O); o++) {
-            float16 w = vload16(o, wp);
-#define TERM_X(i) a##i = fma((float16)(g##i[o]), w, a##i);
+            float16 w0 = vload16(o, wp), w1 = vload16(o, wq);
+#define TERM_X(i)                                                                                  \
+    {                                                                                              \
+        float16 g = (float16)(g##i[o]);                                                            \
+        a##i = fma(g, w0, a##i), b##i = fma(g, w1, b##i);                                          \
+    }
             R8(TERM_X)
         }
-        R8(FOLD)
+        R8(FOLD2)
     }
-    float each[16];
 #define PUT_X(i)                                                                                   \
     if (n0 + i##u < rows) {                                                                        \
-        t##i = SNAP16(t##i, STN_LIM_G);                                                            \
-        if (any(BAD16(t##i))) {                                                                    \
-            raise_flag(flags, flags_off, node, step1);                                             \
-        }                                                                                          \
         __global float *to = gx + (n0 + i##u) * row + v * 16u;                                     \
-        if (v * 16u + 16u <= row) {                                                                \
-            vstore16(t##i, 0, to);                                                                 \
-        } else {                                                                                   \
-            vstore16(t##i, 0, each);                                                               \
-            for (uint l = 0u; v * 16u + l < row; l++) {                                            \
-                to[l] = each[l];                                                                   \
-            }                                                                                      \
-        }                                                                                          \
+        t##i = SNAP16(t##i, STN_LIM_G), u##i = SNAP16(u##i, STN_LIM_G);                            \
+        bad |= BAD16(t##i) | BAD16(u##i);                                                          \
+        store16(t##i, to, left0);                                                                  \
+        store16(u##i, to + 16, left1);                                                             \
     }
     R8(PUT_X)
+    if (any(bad)) {
+        raise_flag(flags, flags_off, node, step1);
+    }
 }
 
-/* One item per (vector, eight outputs): CHAIN over the images of each shard, then the tree. Items
- * of a vector past the last one sum the gradients of the biases. */
+/* The gradients of one output's weights that vector v of a row stands for, K = C*P in all. */
+static inline void put_weights(float16 r, uint xl, uint C, uint P, uint v, __global float *gw) {
+    uint K = C * P;
+    if (xl == 0u) {
+        store16(r, gw + v * 16u, min(max(K, v * 16u) - v * 16u, 16u));
+        return;
+    }
+    float each[16];
+    uint c = v / P * 16u;
+    vstore16(r, 0, each);
+    gw = gw + c * P + v % P;
+    for (uint l = 0u; l < 16u && c + l < C; l++) {
+        gw[l * P] = each[l];
+    }
+}
+
+/* One item per (eight outputs, pair of vectors): CHAIN over the images of each shard, then the
+ * tree. Items of a pair past the last one sum the gradients of the biases. */
 __kernel void vlinear_grad_w(RD(gy), RD(x), WR(gw), WR(gb), uint xl, uint C, uint P, uint O,
                              uint row, uint rows, uint B, uint S, float limit, FLAGS) {
     GO(gy), GO(x), GO(gw), GO(gb);
-    uint v = (uint)get_global_id(0), o0 = (uint)get_global_id(1) * 8u, K = C * P;
+    uint o0 = (uint)get_global_id(0) * 8u, v = (uint)get_global_id(1) * 2u;
     if (v * 16u >= row) {
         for (uint o = o0; o < min(o0 + 8u, O); o++) {
             float levels[MAX_TREE], sum = 0.0f;
@@ -140,44 +163,47 @@ __kernel void vlinear_grad_w(RD(gy), RD(x), WR(gw), WR(gb), uint xl, uint C, uin
         }
         return;
     }
-    float16 ones = (float16)(one), stack[MAX_TREE * 8];
-    float each[16];
+    float16 ones = (float16)(one), stack[MAX_TREE * 16];
+    uint left = row - v * 16u, left0 = min(left, 16u), left1 = min(left - left0, 16u);
+    int16 bad = (int16)(0);
 #define OUT(i) uint to##i = min(o0 + i##u, O - 1u);
     R8(OUT)
-#define SUM(i) float16 a##i;
+#define SUM(i) float16 a##i, b##i;
     R8(SUM)
     for (uint s = 0u; s < S; s++) {
-        R8(ZERO)
+        R8(ZERO2)
         for (uint n = s * B; n < min(s * B + B, rows); n++) {
             __global const float *xv = x + n * row + v * 16u, *g = gy + n * O;
-            if (v * 16u + 16u > row) {
-                for (uint l = 0u; l < 16u; l++) {
-                    each[l] = v * 16u + l < row ? xv[l] : 0.0f;
-                }
-            }
-            float16 w = v * 16u + 16u <= row ? vload16(0, xv) : vload16(0, each);
-#define TERM_W(i) a##i = fma((float16)(g[to##i]), w, a##i);
+            float16 w0 = load16(xv, left0), w1 = load16(xv + 16, left1);
+#define TERM_W(i)                                                                                  \
+    {                                                                                              \
+        float16 f = (float16)(g[to##i]);                                                           \
+        a##i = fma(f, w0, a##i), b##i = fma(f, w1, b##i);                                          \
+    }
             R8(TERM_W)
         }
         uint level = 0u;
         for (; ((s >> level) & 1u) != 0u; level++) {
-#define POP(i) a##i = fma(a##i, ones, stack[level * 8u + i##u]);
+#define POP(i)                                                                                     \
+    a##i = fma(a##i, ones, stack[level * 16u + i##u]);                                             \
+    b##i = fma(b##i, ones, stack[level * 16u + 8u + i##u]);
             R8(POP)
         }
-#define PUSH(i) stack[level * 8u + i##u] = a##i;
+#define PUSH(i) stack[level * 16u + i##u] = a##i, stack[level * 16u + 8u + i##u] = b##i;
         R8(PUSH)
     }
 #define PUT_W(i)                                                                                   \
     if (o0 + i##u < O) {                                                                           \
-        vstore16(a##i, 0, each);                                                                   \
-        for (uint l = 0u; l < 16u; l++) {                                                          \
-            uint k = input_of(xl, C, P, v, l);                                                     \
-            if (k < K) {                                                                           \
-                float r = stn_snap(each[l], limit);                                                \
-                CHECK(r);                                                                          \
-                gw[(o0 + i##u) * K + k] = r;                                                       \
-            }                                                                                      \
+        a##i = SNAP16(a##i, limit), b##i = SNAP16(b##i, limit);                                    \
+        bad |= BAD16(a##i) | BAD16(b##i);                                                          \
+        put_weights(a##i, xl, C, P, v, gw + to##i * K);                                            \
+        if (left1 != 0u) {                                                                         \
+            put_weights(b##i, xl, C, P, v + 1u, gw + to##i * K);                                   \
         }                                                                                          \
     }
+    uint K = C * P;
     R8(PUT_W)
+    if (any(bad)) {
+        raise_flag(flags, flags_off, node, step1);
+    }
 }

@@ -52,15 +52,16 @@ static ocl_arg prepare(stn_kernel *k, const shape *s, const vec_flow *f, ocl_arg
 }
 
 static void grad_x(stn_kernel *k, const shape *s, ocl_arg gy, ocl_arg packed, ocl_view gx) {
-    ocl_range range = {{s->vectors, (gx.n + 7u) / 8u, 1}, 0, {1, 1, 1}};
+    ocl_range range = {{(s->vectors + 1u) / 2u, (gx.n + 7u) / 8u, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_x", &range, gy, packed, gx.ref, A_U(s->layout),
              A_U(s->o), A_U(s->row), A_ROWS(1), A_FLAGS);
 }
 
 static void grad_w(stn_kernel *k, const shape *s, ocl_arg gy, ocl_view x, ocl_arg gw, ocl_arg gb,
                    uint32_t shards) {
-    uint32_t vectors = s->vectors + (gb.kind != OCL_ARG_NONE);
-    ocl_range range = {{vectors, (s->o + 7u) / 8u, 1}, 0, {1, 1, 1}};
+    /* All outputs of a pair of vectors one after another: its part of x stays in the cache. */
+    uint32_t pairs = (s->vectors + 1u) / 2u + (gb.kind != OCL_ARG_NONE);
+    ocl_range range = {{(s->o + 7u) / 8u, pairs, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_w", &range, gy, x.ref, gw, gb, A_U(s->layout),
              A_U(s->c), A_U(s->pixels), A_U(s->o), A_U(s->row), A_ROWS(1),
              A_U((x.n + shards - 1u) / shards), A_U(shards), A_LIMIT, A_FLAGS);
