@@ -5,6 +5,11 @@
  * by V_NV vectors of 16 channels: 16 accumulators named one by one, V_TW pixels wide, or (V_TW = 0)
  * consecutive pixels in row-major order. V_POOL: a 2x2 max-pool of stride 2 follows in registers,
  * after bias and snap. V_LIMIT: class of the result.
+ *
+ * V_BG: tiles leave out what is background of an image, one value per channel, that of the pixel at
+ * V_BG - 1; which one is taken decides the speed only. With one NCHW channel (BG_ROWS) the sums
+ * over the first kernel rows of windows that begin with background are all alike and made once;
+ * otherwise windows of nothing else share their sums. An item does V_STRIPS rows of tiles.
  */
 #define NP (16 / V_NV)
 #define TAPS (V_KH * V_KW)
@@ -95,14 +100,14 @@ static inline float16 finish(float16 v, float16 bias, uint ob, float16 ones) {
 #define POOLS POOL(0, 1, 2, 3, 0, 0) POOL(4, 5, 6, 7, 1, 0)
 #elif V_TW == 8
 #define POOLS                                                                                      \
-    POOL(0, 1, 8, 9, 0, 0) POOL(2, 3, 10, 11, 0, 1) POOL(4, 5, 12, 13, 0, 2)                       \
-    POOL(6, 7, 14, 15, 0, 3)
+    POOL(0, 1, 8, 9, 0, 0)                                                                         \
+    POOL(2, 3, 10, 11, 0, 1) POOL(4, 5, 12, 13, 0, 2) POOL(6, 7, 14, 15, 0, 3)
 #elif V_NV == 2
 #define POOLS POOL(0, 1, 4, 5, 0, 0) POOL(2, 3, 6, 7, 0, 1)
 #else
 #define POOLS                                                                                      \
-    POOL(0, 1, 4, 5, 0, 0) POOL(2, 3, 6, 7, 0, 1) POOL(8, 9, 12, 13, 1, 0)                         \
-    POOL(10, 11, 14, 15, 1, 1)
+    POOL(0, 1, 4, 5, 0, 0)                                                                         \
+    POOL(2, 3, 6, 7, 0, 1) POOL(8, 9, 12, 13, 1, 0) POOL(10, 11, 14, 15, 1, 1)
 #endif
 
 #define PUT1(v, bias, ob, p)                                                                       \
@@ -128,10 +133,108 @@ static inline float16 finish(float16 v, float16 bias, uint ob, float16 ones) {
     uint p##i = min(base + i##u, (uint)(OP - 1));                                                  \
     int at##i = (int)((p##i / V_OW * V_SH * V_W + p##i % V_OW * V_SW) * V_XS);
 
+#define BG_ROWS (V_BG != 0 && V_XS == 1)
+#if V_BG
+#define SPAN ((V_TW - 1) * V_SW + V_KW) /* pixels of a row under a tile, at most 16 */
+#define BELOW ((TH - 1) * V_SH)         /* rows from its first pixels down to the last */
+#define UNDER (BELOW + V_KH)            /* rows, at most 32 */
+
+/* Bits of rows gone through, the last one in bit 0: dirty[q] tells in which column q is not
+ * background. One more row; of NCHW maps V_W >= 16, the last vector overlaps. */
+static inline void mark_row(__global const float *row, __global const float *key,
+                            __private uint *dirty) {
+#if BG_ROWS
+    for (uint q = 0u; q < V_W; q += 16u) {
+        uint left = V_W - q < 16u ? 16u - (V_W - q) : 0u;
+        int16 same = as_int16(vload16(0, row + q - left)) == (int16)(as_int(*key));
+        uint16 marks = vload16(0, dirty + q - left);
+        uint16 more = marks << 1 | as_uint16(same + (int16)(1));
+        vstore16(LANES16 < (int16)((int)left) ? marks : more, 0, dirty + q - left);
+    }
+#else
+    for (uint q = 0u; q < V_W; q++) {
+        int16 differ = (int16)(0);
+        for (uint c = 0u; c < V_C; c += 16u) {
+            differ |= as_int16(vload16(q, row + X_CHANNEL(c))) !=
+                      as_int16(vload16(0, key + X_CHANNEL(c)));
+        }
+        dirty[q] = dirty[q] << 1 | (any(differ) ? 1u : 0u);
+    }
+#endif
+}
+
+/* Kernel rows with nothing but background under all pixels of a tile. */
+static inline uint clear_rows(const __private uint *dirty) {
+    uint16 marks = vload16(0, dirty);
+    marks = LANES16 < (int16)(SPAN) ? marks : (uint16)(0u);
+    uint8 a = marks.lo | marks.hi;
+    uint4 b = a.lo | a.hi;
+    uint2 c = b.lo | b.hi;
+    uint lead = min(clz((c.x | c.y) << (32 - UNDER)), (uint)UNDER);
+    return max(lead, (uint)BELOW) - BELOW;
+}
+
+/* The sums of a window of background, in order: SUMS of them, the last over the whole window, with
+ * BG_ROWS those before over its first kernel rows. */
+#define SUMS (BG_ROWS ? V_KH + 1 : 1)
+static inline void background_sums(__global const float16 *w, __global const float *key,
+                                   float16 ones, __private float16 *sums) {
+    float16 total[V_NV], sum[V_NV];
+    for (uint v = 0u; v < V_NV; v++) {
+        total[v] = (float16)(0.0f);
+        sums[v] = total[v];
+    }
+    for (uint g = 0u; g < V_C; g += V_CB) {
+        for (uint v = 0u; v < V_NV; v++) {
+            sum[v] = (float16)(0.0f);
+        }
+        for (uint t = g * TAPS; t < min(g + V_CB, (uint)V_C) * TAPS; t++) {
+            float16 x = (float16)(key[X_CHANNEL(t / TAPS)]);
+            for (uint v = 0u; v < V_NV; v++) {
+                sum[v] = fma(x, w[t * V_NV + v], sum[v]);
+#if BG_ROWS
+                sums[(t / V_KW + 1u) * V_NV + v] = sum[v];
+#endif
+            }
+        }
+        for (uint v = 0u; v < V_NV; v++) {
+            total[v] = V_C > V_CB ? fma(sum[v], ones, total[v]) : sum[v];
+        }
+    }
+    for (uint v = 0u; v < V_NV; v++) {
+        sums[(SUMS - 1) * V_NV + v] = total[v];
+    }
+}
+
+/* A tile starts from sums s. */
+#define START(i) FIRST(i) = sums[s * V_NV];
+#define START2(i) SECOND(i) = sums[s * V_NV + V_NV - 1];
+#endif
+
+/* The tiles of an item, and where each begins. */
+#if V_TW != 0
+#define FOR_STRIPS                                                                                 \
+    for (uint strip = first * V_STRIPS; strip < min(first * V_STRIPS + V_STRIPS, (uint)STRIPS);    \
+         strip++)
+#define STRIPS ((V_UH + TH - 1) / TH)
+#define OPEN_STRIP uint r0 = min(strip * TH, (uint)(V_UH - TH));
+#define FOR_TILES for (uint right = 0u; right < V_UW; right += V_TW)
+#define OPEN_TILE                                                                                  \
+    uint c0 = min(right, (uint)(V_UW - V_TW));                                                     \
+    __global const float *xt = xn + (r0 * V_SH * V_W + c0 * V_SW) * V_XS;
+#else
+#define FOR_STRIPS
+#define OPEN_STRIP
+#define FOR_TILES for (uint base = 0u; base < OP; base += NP)
+#define OPEN_TILE                                                                                  \
+    __global const float *xt = xn;                                                                 \
+    REP(WHERE)
+#endif
+
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 vconv(RD(x), RD(wp), RD(bias), WR(y), WR8(index), uint has_bias, float slope, uint images, FLAGS) {
     GO(x), GO(wp), GO(bias), GO(y), GO(index);
-    uint strip = (uint)get_global_id(0), n = (uint)get_global_id(1), og = (uint)get_global_id(2);
+    uint first = (uint)get_global_id(0), n = (uint)get_global_id(1), og = (uint)get_global_id(2);
     if (n >= images) {
         return;
     }
@@ -142,48 +245,73 @@ vconv(RD(x), RD(wp), RD(bias), WR(y), WR8(index), uint has_bias, float slope, ui
     float16 bias1 = has_bias != 0u ? vload16(og * 2u + 1u, bias) : bias0;
 #endif
     __global const float *xn = x + n * X_IMAGE;
-#if V_TW != 0
-    uint r0 = min(strip * TH, (uint)(V_UH - TH));
-    for (uint tile = 0u; tile < (V_UW + V_TW - 1) / V_TW; tile++) {
-        uint c0 = min(tile * V_TW, (uint)(V_UW - V_TW));
-        __global const float *xt = xn + (r0 * V_SH * V_W + c0 * V_SW) * V_XS;
-#else
-    for (uint base = 0u; base < OP; base += NP) {
-        __global const float *xt = xn;
-        REP(WHERE)
+    __global const float16 *wg = (__global const float16 *)wp + og * V_C * TAPS * V_NV;
+#if V_BG
+    __global const float *key = xn + (V_BG - 1) * V_XS;
+    float16 sums[SUMS * V_NV];
+    uint dirty[V_W + 16], row = min(first * V_STRIPS * TH, (uint)(V_UH - TH)) * V_SH;
+    bool summed = false;
 #endif
-        __global const float16 *w = (__global const float16 *)wp + og * V_C * TAPS * V_NV;
+    FOR_STRIPS {
+        OPEN_STRIP
+#if V_BG
+        for (; row < r0 * V_SH + UNDER; row++) {
+            mark_row(xn + row * V_W * V_XS, key, dirty);
+        }
+#endif
+        FOR_TILES {
+            OPEN_TILE
+            __global const float16 *w = wg;
+            uint first_c = 0u, first_kh = 0u;
 #if V_C > V_CB
-        REP(TOTAL)
-        for (uint g = 0u; g < V_C; g += V_CB) {
-            REP(ZERO)
-            for (uint c = g; c < min(g + V_CB, (uint)V_C); c++) {
+            REP(TOTAL)
 #else
-        REP(ZERO)
-        {
-            for (uint c = 0u; c < V_C; c++) {
+            REP(ZERO)
 #endif
-                __global const float *xk = xt + X_CHANNEL(c);
-                for (uint kh = 0u; kh < V_KH; kh++, xk += V_W * V_XS) {
-#pragma unroll
-                    for (uint kw = 0u; kw < V_KW; kw++, w += V_NV) {
-                        float16 w0 = w[0];
+#if V_BG
+            uint clear = clear_rows(dirty + c0 * V_SW);
+            if (clear >= (BG_ROWS ? 1u : V_KH)) {
+                uint s = BG_ROWS ? clear : 0u;
+                if (!summed) {
+                    background_sums(wg, key, ones, sums);
+                    summed = true;
+                }
+                first_c = BG_ROWS ? 0u : V_C;
+                first_kh = s;
+                w += s * V_KW * V_NV;
+                REP(START)
 #if V_NV == 2
-                        float16 w1 = w[1];
+                REP(START2)
 #endif
-                        REP(STEP)
+            }
+#endif
+            for (uint g = first_c; g < V_C; g += V_CB) {
+#if V_C > V_CB
+                REP(ZERO)
+#endif
+                for (uint c = g; c < min(g + V_CB, (uint)V_C); c++) {
+                    __global const float *xk = xt + X_CHANNEL(c) + first_kh * V_W * V_XS;
+                    for (uint kh = first_kh; kh < V_KH; kh++, xk += V_W * V_XS) {
+#pragma unroll
+                        for (uint kw = 0u; kw < V_KW; kw++, w += V_NV) {
+                            float16 w0 = w[0];
+#if V_NV == 2
+                            float16 w1 = w[1];
+#endif
+                            REP(STEP)
+                        }
                     }
                 }
-            }
 #if V_C > V_CB
-            REP(FOLD)
+                REP(FOLD)
+#endif
+            }
+#if V_POOL
+            POOLS
+#else
+            REP(PUT)
 #endif
         }
-#if V_POOL
-        POOLS
-#else
-        REP(PUT)
-#endif
     }
     if (any(bad)) {
         raise_flag(flags, flags_off, node, step1);

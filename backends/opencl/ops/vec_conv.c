@@ -81,6 +81,21 @@ static ocl_arg packed_weights(stn_kernel *k, ocl_arg w, const ocl_geometry *g, u
     return A_WS(at);
 }
 
+/* Rows of tiles of an item that looks for background. */
+#define STRIPS 8u
+
+/* Where a pixel of the background of an image is in its padded plane x, plus one; 0: tiles do not
+ * look for background (see vconv.cl). Windows of few terms would gain nothing by it. */
+static uint32_t background(const vec_conv_job *job, const tile *t, const ocl_view *x) {
+    const ocl_geometry *g = &job->g;
+    if (t->width == 0 || job->gradient || (t->width - 1u) * g->sw + g->kw > 16u ||
+        (16u / t->vectors / t->width - 1u) * g->sh + g->kh > 32u) {
+        return 0;
+    }
+    bool looks = x->layout == STN_NC16 ? g->kh * g->kw >= 9u : g->c == 1 && x->w >= 16u;
+    return looks ? job->pad.top * x->w + job->pad.left + 1u : 0u;
+}
+
 bool vec_conv(stn_kernel *k, const vec_conv_job *job) {
     const ocl_geometry *g = &job->g;
     bool pool = job->index != NULL;
@@ -94,19 +109,22 @@ bool vec_conv(stn_kernel *k, const vec_conv_job *job) {
         return false;
     }
     ocl_view x = vec_padded(k, job->x, &job->pad);
+    uint32_t shared = background(job, &t, &x);
+    uint32_t rows = t.width == 0 ? 1u : tiles(uh, pixels / t.width);
+    uint32_t strips = shared != 0 ? STRIPS : 1u;
     ocl_arg w = packed_weights(k, job->w, g, lanes, job->transposed);
     ocl_arg b = packed_bias(k, job->b, g->o);
     char options[320];
-    (void)snprintf(options, sizeof options,
-                   "-DV_C=%u -DV_H=%u -DV_W=%u -DV_O=%u -DV_KH=%u -DV_KW=%u -DV_OH=%u -DV_OW=%u "
-                   "-DV_SH=%u -DV_SW=%u -DV_CB=%u -DV_XS=%u -DV_NV=%u -DV_TW=%u -DV_POOL=%d "
-                   "-DV_PH=%u -DV_PW=%u -DV_UH=%u -DV_UW=%u -DV_ACT=%d -DV_LIMIT=%s",
-                   g->c, x.h, x.w, g->o, g->kh, g->kw, g->oh, g->ow, g->sh, g->sw,
-                   stn_conv_chunk(g->kh, g->kw), x.layout == STN_NC16 ? 16u : 1u, t.vectors,
-                   t.width, pool, job->y.h, job->y.w, uh, uw, job->act,
-                   job->gradient ? "STN_LIM_G" : "STN_LIM_X");
-    uint32_t strips = t.width == 0 ? 1u : tiles(uh, pixels / t.width);
-    ocl_range range = {{strips, 1, tiles(g->o, lanes)}, 2u, {1, 1, 1}};
+    (void)snprintf(
+        options, sizeof options,
+        "-DV_C=%u -DV_H=%u -DV_W=%u -DV_O=%u -DV_KH=%u -DV_KW=%u -DV_OH=%u -DV_OW=%u "
+        "-DV_SH=%u -DV_SW=%u -DV_CB=%u -DV_XS=%u -DV_NV=%u -DV_TW=%u -DV_POOL=%d "
+        "-DV_PH=%u -DV_PW=%u -DV_UH=%u -DV_UW=%u -DV_ACT=%d -DV_BG=%u -DV_STRIPS=%u -DV_LIMIT=%s",
+        g->c, x.h, x.w, g->o, g->kh, g->kw, g->oh, g->ow, g->sh, g->sw,
+        stn_conv_chunk(g->kh, g->kw), x.layout == STN_NC16 ? 16u : 1u, t.vectors, t.width, pool,
+        job->y.h, job->y.w, uh, uw, job->act, shared, strips,
+        job->gradient ? "STN_LIM_G" : "STN_LIM_X");
+    ocl_range range = {{tiles(rows, strips), 1, tiles(g->o, lanes)}, 2u, {1, 1, 1}};
     OCL_EMIT(k, "vconv.cl", options, "vconv", &range, x.ref, w, b, job->y.ref,
              pool ? job->index->ref : A_NONE, A_U(job->b.kind != OCL_ARG_NONE), A_F(job->slope),
              A_ROWS(1), A_FLAGS);
