@@ -8,7 +8,7 @@
 #ifndef CPU_ISA_PANEL_H
 #define CPU_ISA_PANEL_H
 
-#include "vec.h"
+#include "acc.h"
 
 #define PANEL_WIDTH (TILE_V * LANES)
 #define PANEL_SIZE (TILE_P * PANEL_WIDTH)
@@ -27,14 +27,7 @@ typedef struct panel {
 
 VEC void panel_body(const panel *job, const uint32_t vectors, const bool listed) {
     vf acc[TILE_P][TILE_V];
-    UNROLL
-    for (uint32_t p = 0; p < TILE_P; p++) {
-        UNROLL
-        for (uint32_t v = 0; v < vectors; v++) {
-            const uint32_t at = p * PANEL_WIDTH + v * LANES;
-            acc[p][v] = job->start == NULL ? v_zero() : v_load(job->start + at);
-        }
-    }
+    acc_start(acc, job->start, vectors);
     const float *a[TILE_P];
     UNROLL
     for (uint32_t p = 0; p < TILE_P; p++) {
@@ -57,15 +50,7 @@ VEC void panel_body(const panel *job, const uint32_t vectors, const bool listed)
         }
         i += step;
     }
-    UNROLL
-    for (uint32_t p = 0; p < TILE_P; p++) {
-        UNROLL
-        for (uint32_t v = 0; v < vectors; v++) {
-            const uint32_t at = p * PANEL_WIDTH + v * LANES;
-            v_store(job->out + at,
-                    job->add == NULL ? acc[p][v] : v_add(v_load(job->add + at), acc[p][v]));
-        }
-    }
+    acc_store(acc, job->add, job->out, vectors);
 }
 
 #define PANEL_DEFINE(name, vectors, listed)                                                        \

@@ -10,7 +10,7 @@
 #ifndef CPU_ISA_TILE_H
 #define CPU_ISA_TILE_H
 
-#include "vec.h"
+#include "acc.h"
 
 /* Offsets in floats of one term. */
 typedef struct term {
@@ -31,13 +31,7 @@ typedef struct tile {
 /* Sums of `vectors` <= TILE_V vectors for TILE_P scalars. */
 VEC void tile_body(const tile *job, const uint32_t vectors) {
     vf acc[TILE_P][TILE_V];
-    UNROLL
-    for (uint32_t p = 0; p < TILE_P; p++) {
-        UNROLL
-        for (uint32_t v = 0; v < vectors; v++) {
-            acc[p][v] = v_zero();
-        }
-    }
+    acc_start(acc, NULL, vectors);
     const float *b0 = job->vector[0], *b1 = job->vector[vectors - 1];
     /* One pointer per scalar, pinned: as base + scalar + term each load would need an addition,
      * and those take issue slots from the multiply-adds. */
@@ -61,14 +55,7 @@ VEC void tile_body(const tile *job, const uint32_t vectors) {
             }
         }
     }
-    UNROLL
-    for (uint32_t p = 0; p < TILE_P; p++) {
-        UNROLL
-        for (uint32_t v = 0; v < vectors; v++) {
-            float *out = job->out + (p * TILE_V + v) * LANES;
-            v_store(out, job->add ? v_add(v_load(out), acc[p][v]) : acc[p][v]);
-        }
-    }
+    acc_store(acc, job->add ? job->out : NULL, job->out, vectors);
 }
 
 static __attribute__((noinline)) void tile_one(const tile *job) {

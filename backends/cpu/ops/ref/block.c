@@ -80,6 +80,16 @@ static bool has_pool(const cpu_call *call) {
     return call->kernel->params.block.pool.kh > 0;
 }
 
+/* The activation on output 0 in place. */
+static void activate(const cpu_call *call, float slope) {
+    const stn_tensor *y = &call->kernel->out[0];
+    part act = part_new(call, STN_OP_ACT);
+    act.kernel.params.act.slope = slope;
+    part_in(&act, y, call->out[0]);
+    part_out(&act, y, call->out[0]);
+    part_run(&act, ref_act_fn(STN_OP_ACT));
+}
+
 /* conv -> scratch; pool -> y; activation on y in place. */
 static void block(const cpu_call *call) {
     const stn_kernel *kernel = call->kernel;
@@ -102,11 +112,7 @@ static void block(const cpu_call *call) {
         part_run(&pool, ref_pool_fn(STN_OP_MAXPOOL));
     }
     if (p->act) {
-        part act = part_new(call, STN_OP_ACT);
-        act.kernel.params.act.slope = p->slope;
-        part_in(&act, y, call->out[0]);
-        part_out(&act, y, call->out[0]);
-        part_run(&act, ref_act_fn(STN_OP_ACT));
+        activate(call, p->slope);
     }
 }
 
@@ -177,19 +183,14 @@ static void block_grad_w(const cpu_call *call) {
 static void linear_block(const cpu_call *call) {
     const stn_kernel *kernel = call->kernel;
     const stn_linear_block_params *p = &kernel->params.linear_block;
-    const stn_tensor *y = &kernel->out[0];
     part linear = part_new(call, STN_OP_LINEAR);
     for (uint32_t i = 0; i < kernel->n_in; i++) {
         part_in(&linear, &kernel->in[i], call->in[i]);
     }
-    part_out(&linear, y, call->out[0]);
+    part_out(&linear, &kernel->out[0], call->out[0]);
     part_run(&linear, ref_linear_fn(STN_OP_LINEAR));
     if (p->act) {
-        part act = part_new(call, STN_OP_ACT);
-        act.kernel.params.act.slope = p->slope;
-        part_in(&act, y, call->out[0]);
-        part_out(&act, y, call->out[0]);
-        part_run(&act, ref_act_fn(STN_OP_ACT));
+        activate(call, p->slope);
     }
 }
 
