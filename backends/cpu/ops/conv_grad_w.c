@@ -3,13 +3,14 @@
  * Lanes. With many channels the 16 lanes are input channels and one task is (block of 16 input
  * channels, piece of kernel rows and columns): it walks shards, chunks and output channels with
  * its taps in registers and folds the shards by a binary counter, so no shard sums are stored.
- * Where most gradients are not zero all terms are taken instead (conv_grad_w_dense.c).
+ * Where most gradients are not zero all terms are taken instead (conv_grad_w_dense.c,
+ * conv_grad_w_few.c).
  * With few channels ("planar") the lanes are the taps of one kernel row, read from a table of
  * windows (one vector for every input row and output column) made per image; one task is a shard.
  *
  * Order (contract C5): per shard, chunks of G images; inside a chunk images, then pixels ascending.
  */
-#include "conv_grad_w.h"
+#include "conv_grad_w_few.h"
 
 #define PLANAR_CHANNELS 4u
 #define MAX_LEVELS 11u
@@ -50,6 +51,10 @@ static void carve_all(grad_w *w, uint32_t threads, void *workspace) {
         w->sums = g->o * w->taps;
         w->part =
             carve(&c, threads * levels_of(w) * (w->sums > sums ? w->sums : sums) * sizeof *w->part);
+    }
+    if (w->planar) {
+        w->few = c.used;
+        (void)ISA(few_plan)(w, threads, &c);
     }
     w->bytes = c.used;
 }
@@ -316,8 +321,15 @@ static void run_grad_w(const cpu_call *call) {
     w.source = ISA(grad_source)(&w.g, call);
     w.rows = min_u32(cpu_rows(call), w.batch);
     if (w.planar) {
-        cpu_pool_run(call->pool, g->shards, planar_shard, &w);
-        cpu_pool_run(call->pool, g->o, planar_store, &w);
+        carver c = {.base = call->workspace, .used = w.few};
+        grad_w_few f = ISA(few_plan)(&w, cpu_pool_threads(call->pool), &c);
+        w.all = ISA(few_pays)(&f);
+        if (w.all) {
+            ISA(few_run)(&f);
+        } else {
+            cpu_pool_run(call->pool, g->shards, planar_shard, &w);
+            cpu_pool_run(call->pool, g->o, planar_store, &w);
+        }
     } else {
         if (w.padded) {
             cpu_pool_run(call->pool, w.rows, pad_image, &w);

@@ -10,16 +10,16 @@ typedef struct grad_w {
     grad_source source;
     const cpu_call *call;
     bool planar, padded, bias;
-    bool all; /* wide: take all terms, not lists */
+    bool all; /* take all terms, not lists */
     uint32_t batch, rows, shard_length, chunk_images, shard_chunks;
     uint32_t out_blocks, out_width; /* blocks of output channels, 16 times that */
     uint32_t most;                  /* non-zeros of a channel of an image */
     map_addr x;
     uint64_t map_row, map_image; /* what lists point into, in floats */
     uint32_t tap_rows, tap_vectors, row_pieces, col_pieces, channels;
-    uint64_t taps; /* floats of all taps of one output channel and task (or channel) */
-    uint64_t sums; /* floats of the sums of a task; wide */
-    uint64_t bytes;
+    uint64_t taps;       /* floats of all taps of one output channel and task (or channel) */
+    uint64_t sums;       /* floats of the sums of a task; wide */
+    uint64_t bytes, few; /* few: where the workspace of conv_grad_w_few.c begins */
     /* Workspace. */
     float *plane;    /* [batch][out_width]: bias gradient of every image */
     item *list;      /* wide: [chunks][out_width][chunk_images*most]; planar: per thread */
