@@ -6,7 +6,6 @@
  */
 #define OB ((V_O + 15) / 16)
 
-#if !V_GRAD_X
 /* For the weight gradient: list (segment, o) with the terms of the images of one chunk; offset of
  * the input pixel under tap (0, 0). segment = shard * chunks + chunk. One item per 16 channels and
  * segment. */
@@ -35,62 +34,6 @@ __kernel void list_w(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list
     }
     R16(LENGTH)
 }
-#endif
-
-/* For the input gradient: list (image, row h) with the terms that reach input row h, o ascending;
- * offset of the padded weight row (o, kh - h - ph) shifted to column 0. ends[h][chunk]: the entry
- * after the last of output channels below (chunk+1)*CB. One item per image. */
-#if V_GRAD_X
-#define CHUNKS ((V_O + V_CB - 1) / V_CB)
-__kernel void list_x(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list_off, WRI(ends),
-                     float slope, uint rows, uint capacity, float one) {
-    GO(gy), GO(y), GO(index), GO(ends);
-    uint image = (uint)get_global_id(0);
-    if (image >= rows) {
-        return;
-    }
-    __global uint2 *out = list + list_off + image * V_H * capacity;
-    ends = ends + image * V_H * CHUNKS;
-    uint n[V_H];
-    uint2 item[2 * V_PW + 2]; /* x: bits, y: column; upper row from 0, lower row from V_PW + 1 */
-    for (uint h = 0u; h < V_H; h++) {
-        n[h] = 0u;
-    }
-    for (uint o = 0u; o < V_O; o++) {
-        uint at = (image * OB + o / 16u) * V_PH * V_PW * 16u + o % 16u;
-        map_t m = {gy + at, y + at, index + at};
-        for (uint py = 0u; py < V_PH; py++) {
-            uint used[2] = {0u, 0u}, k;
-            for (uint px = 0u; px < V_PW; px++) {
-                float g = term(m, py * V_PW + px, slope, &k);
-                uint2 e = (uint2)(as_uint(g), px * (V_POOL + 1) + (k & 1u));
-                item[used[0]] = e;
-                item[V_PW + 1 + used[1]] = e;
-                used[0] += NONZERO(g) & (k < 2u ? 1u : 0u);
-                used[1] += NONZERO(g) & (k >> 1);
-            }
-            for (uint down = 0u; down <= V_POOL; down++) {
-                int oh = (int)(py * (V_POOL + 1) + down), low = max(oh - V_PADH, 0);
-                int to = min(oh - V_PADH + V_KH, V_H);
-                int row = ((int)o * V_KH - oh) * V_RL + V_SHIFT;
-                for (uint i = 0u; i < used[down]; i++) {
-                    uint2 e = item[down * (V_PW + 1) + i];
-                    e.y = (uint)((row - (int)e.y) * 16);
-                    for (int h = low; h < to; h++) {
-                        out[(uint)h * capacity + n[h]++] = e;
-                    }
-                }
-            }
-        }
-        if ((o + 1u) % V_CB == 0u || o + 1u == V_O) {
-            for (uint h = 0u; h < V_H; h++) {
-                ends[h * CHUNKS + o / V_CB] = (int)n[h];
-            }
-        }
-    }
-}
-#endif
-
 /* Bias gradient, PLANE16 of each image and 16 channels: part[n][V_O]. */
 __kernel void bias_planes(RD(gy), RD(y), RD8(index), WR(part), float slope, uint rows, float one) {
     GO(gy), GO(y), GO(index), GO(part);

@@ -1,7 +1,7 @@
 /* Gradients of convolutions on CPU devices. After a max-pool at most a quarter of the terms is
- * left, and the pooled map never has to be spread out. Many channels: lists of the non-zero terms
- * (kernels/vlist.cl), then register tiles over the lists (kernels/vgrad.cl). Few: bits that tell
- * which terms are not zero (kernels/vslide.cl, kernels/vwindow.cl).
+ * left, and the pooled map never has to be spread out. Many channels: lists of the non-zero terms,
+ * then register tiles over the lists (kernels/vlist.cl and vgrad.cl, kernels/vgrad_x.cl). Few: bits
+ * that tell which terms are not zero (kernels/vslide.cl, kernels/vwindow.cl).
  */
 #include "vec.h"
 
@@ -9,7 +9,7 @@
 
 /* Small blocks of images keep every worker of a CPU busy; large ones reuse the weights in cache. */
 #define GRAD_X_IMAGES 8u
-/* Gradients and sums of the images of a block, and items for each compute unit. */
+/* Gradients and sums (lists) of the images of a block, and items for each compute unit. */
 #define GRAD_X_BYTES (512u << 10)
 #define GRAD_X_ITEMS 8u
 /* Windows of the weight gradient of few channels, of the first cache. */
@@ -126,10 +126,9 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
     if (gb.kind != OCL_ARG_NONE) {
         bias(k, g, f, options, gb, shards);
     }
-    (void)snprintf(
-        options, sizeof options,
-        "-DV_GRAD_W=1 -DV_GROUP=%u -DV_N=%u -DV_O=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u", group,
-        g->kw, g->o, g->c, x.h, x.w, g->kh);
+    (void)snprintf(options, sizeof options,
+                   "-DV_GROUP=%u -DV_N=%u -DV_O=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u", group,
+                   g->kw, g->o, g->c, x.h, x.w, g->kh);
     ocl_range items = {{units, groups, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vgrad.cl", options, "grad_w", &items, x.ref, A_WS8(list), A_WS(lengths),
              A_WS(stack), gw, A_U(shards), A_U(chunks), A_U(capacity), A_U(levels), A_LIMIT,
@@ -137,19 +136,10 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
     return true;
 }
 
-/* Zeros left of the taps, columns per tile, and length of a weight row, so that every column of
- * every tile meets a tap or a zero of this row or of the next one's left margin. */
-typedef struct margins {
-    uint32_t left, tile, length;
-} margins;
-
-static margins margins_of(const ocl_geometry *g) {
-    uint32_t count = (g->w + 15u) / 16u, tile = (g->w + count - 1u) / count;
-    uint32_t left = g->ow - 1u > g->pw ? g->ow - 1u - g->pw : 0;
-    uint32_t reach = tile * count + g->pw + left; /* columns 0 .. reach-1 are read */
-    uint32_t own = left + g->kw, beyond = reach > own ? reach - own : 0;
-    margins m = {left, tile, own + (beyond > left ? beyond - left : 0)};
-    return m;
+/* Items of an input gradient, each with workspace of its own, for so many blocks of images. */
+static uint32_t items_of(const stn_kernel *k, uint32_t blocks) {
+    uint32_t most = GRAD_X_ITEMS * k->device->info.compute_units;
+    return most < blocks ? most : blocks;
 }
 
 /* The input gradient of few channels: lanes are columns of the image (kernels/vslide.cl). */
@@ -172,9 +162,7 @@ static bool slide_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f
     uint32_t block = (uint32_t)(GRAD_X_BYTES / 4u / image);
     block = block < 1u ? 1u : block < GRAD_X_IMAGES ? block : GRAD_X_IMAGES;
     uint64_t size = pieces * frame + block * image + (g->kh * (g->kw + 30u) + 15u) / 16u * 16u;
-    uint32_t blocks = (gx.n + block - 1u) / block,
-             items = GRAD_X_ITEMS * k->device->info.compute_units;
-    items = items < blocks ? items : blocks;
+    uint32_t items = items_of(k, (gx.n + block - 1u) / block);
     if (items * size >= (UINT64_C(1) << 31)) {
         return false;
     }
@@ -196,36 +184,41 @@ bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg
     if (flow_fits(k, g, f) && gx.layout == STN_NCHW) {
         return slide_grad_x(k, g, f, w, gx);
     }
-    if (!flow_fits(k, g, f) || gx.layout != STN_NC16 || g->sh != 1 || g->sw != 1 || g->h > 64) {
+    if (!flow_fits(k, g, f) || gx.layout != STN_NC16 || g->sh != 1 || g->sw != 1 || g->h > 256 ||
+        g->w > 256) {
         return false;
     }
-    margins m = margins_of(g);
-    uint32_t slices = ocl_padded(&gx) / 16u, chunk = stn_conv_chunk(g->kh, g->kw);
-    uint32_t chunks = (g->o + chunk - 1u) / chunk, capacity = g->o * f->gy.h * f->gy.w;
-    uint64_t rows = (uint64_t)slices * g->o * g->kh + 1u, weights = rows * m.length * 16u;
-    uint64_t entries = (uint64_t)gx.n * g->h * capacity;
-    if (entries >= (UINT64_C(1) << 31) || weights >= (UINT64_C(1) << 31)) {
+    uint32_t count = (g->w + 15u) / 16u, tile = (g->w + count - 1u) / count;
+    uint32_t tiles = (g->w + tile - 1u) / tile, slices = ocl_padded(&gx) / 16u;
+    uint32_t chunk = stn_conv_chunk(g->kh, g->kw), chunks = (g->o + chunk - 1u) / chunk;
+    /* Most terms that reach a tile: windows of two lines and columns if there is a pool. */
+    uint32_t wide = f->index != NULL ? 2u : 1u;
+    uint32_t rows = (g->kh + 2u * wide - 2u) / wide, cols = (tile + g->kw + 2u * wide - 3u) / wide;
+    rows = rows < f->gy.h ? rows : f->gy.h;
+    cols = cols < f->gy.w ? cols : f->gy.w;
+    uint64_t most = (uint64_t)g->o * rows * cols, image = (uint64_t)g->h * tiles * most;
+    uint32_t block = (uint32_t)(GRAD_X_BYTES / 8u / image);
+    block = block < 1u ? 1u : block < GRAD_X_IMAGES ? block : GRAD_X_IMAGES;
+    uint32_t items = items_of(k, (gx.n + block - 1u) / block);
+    uint64_t length = tile - 1u + g->kw;
+    uint64_t weights = ((uint64_t)slices * g->o * g->kh + 1u) * length * 16u;
+    if (block * image >= (UINT64_C(1) << 31) || weights >= (UINT64_C(1) << 31) ||
+        (uint64_t)gx.n * ocl_row(&gx) >= (UINT64_C(1) << 31)) {
         return false;
     }
-    uint64_t list = ocl_ws(k, entries * 8u), ends = ocl_ws(k, (uint64_t)gx.n * g->h * chunks * 4u);
-    uint64_t packed = ocl_ws(k, weights * 4u + 4096u);
-    char more[160], options[320];
+    uint64_t list = ocl_ws(k, items * block * image * 8u);
+    uint64_t ends = ocl_ws(k, (uint64_t)items * block * g->h * tiles * chunks * 4u);
+    uint64_t packed = ocl_ws(k, weights * 4u);
+    char more[256], options[400];
     (void)snprintf(more, sizeof more,
-                   "-DV_GRAD_X=1 -DV_H=%u -DV_KH=%u -DV_PADH=%u -DV_CB=%u -DV_RL=%u -DV_SHIFT=%u",
-                   g->h, g->kh, g->ph, chunk, m.length, m.left + g->pw);
+                   "-DV_N=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u -DV_PADH=%u "
+                   "-DV_PADW=%u -DV_CB=%u -DV_MOST=%u",
+                   tile, g->c, g->h, g->w, g->kh, g->kw, g->ph, g->pw, chunk, (uint32_t)most);
     list_options(options, sizeof options, g, f, more);
-    ocl_range images = {{1, 1, 1}, 1u, {1, 1, 1}},
-              all = ocl_items((uint64_t)slices * g->o + 1u, false);
-    OCL_EMIT(k, "vlist.cl", options, "list_x", &images, FLOW(f), A_WS8(list), A_WS(ends),
-             A_F(f->slope), A_ROWS(1), A_U(capacity), A_F(1.0f));
-    (void)snprintf(options, sizeof options,
-                   "-DV_GRAD_X=1 -DV_N=%u -DV_O=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u "
-                   "-DV_PADH=%u -DV_PADL=%u -DV_RL=%u -DV_CB=%u",
-                   m.tile, g->o, g->c, g->h, g->w, g->kh, g->kw, g->ph, m.left, m.length, chunk);
-    OCL_EMIT(k, "vgrad.cl", options, "pad_w", &all, w, A_WS(packed), A_U(slices * g->o + 1u));
-    uint32_t blocks = (gx.n + GRAD_X_IMAGES - 1u) / GRAD_X_IMAGES;
-    ocl_range items = {{blocks, slices, 1}, 0, {1, 1, 1}};
-    OCL_EMIT(k, "vgrad.cl", options, "grad_x", &items, A_WS(packed), A_WS8(list), A_WS(ends),
-             gx.ref, A_ROWS(1), A_U(GRAD_X_IMAGES), A_U(capacity), A_FLAGS);
+    ocl_range all = ocl_items((uint64_t)slices * g->o + 1u, false);
+    ocl_range range = {{items, 1, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vgrad_x.cl", options, "pad_w", &all, w, A_WS(packed), A_U(slices * g->o + 1u));
+    OCL_EMIT(k, "vgrad_x.cl", options, "grad_x", &range, A_WS(packed), FLOW(f), A_WS8(list),
+             A_WS(ends), gx.ref, A_F(f->slope), A_ROWS(1), A_U(block), A_FLAGS);
     return true;
 }
