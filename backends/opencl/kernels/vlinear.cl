@@ -62,20 +62,23 @@ __kernel void vlinear(RD(x), RD(wp), RD(b), WR(y), uint xl, uint C, uint P, uint
         }
         R8(FOLD)
     }
-    float each[16];
-#define PUT(i)                                                                                     \
-    if (n0 + i##u < rows) {                                                                        \
-        vstore16(t##i, 0, each);                                                                   \
-        for (uint l = 0u; l < 16u && og * 16u + l < O; l++) {                                      \
-            uint o = og * 16u + l;                                                                 \
-            float r = stn_snap_x(has_b != 0u ? ADD(b[o], each[l]) : each[l]);                      \
-            CHECK(r);                                                                              \
-            r = act != 0u ? act_fwd(r, slope) : r;                                                 \
-            CHECK(r);                                                                              \
-            y[(n0 + i##u) * O + o] = r;                                                            \
-        }                                                                                          \
-    }
+    float16 each[8], bias = (float16)(0.0f);
+    uint left = min(O - og * 16u, 16u);
+    int16 bad = (int16)(0);
+    bias = has_b != 0u ? load16(b + og * 16u, left) : bias;
+#define PUT(i) each[i] = t##i;
     R8(PUT)
+    for (uint i = 0u; i < min(rows - n0, 8u); i++) {
+        float16 r = has_b != 0u ? fma(bias, ones, each[i]) : each[i];
+        r = LANES16 < (int16)((int)left) ? SNAP16(r, STN_LIM_X) : (float16)(0.0f);
+        bad |= BAD16(r);
+        r = ACT16(r, act != 0u, slope);
+        bad |= BAD16(r);
+        store16(r, y + (n0 + i) * O + og * 16u, left);
+    }
+    if (any(bad)) {
+        raise_flag(flags, flags_off, node, step1);
+    }
 }
 
 /* Tiles of the gradients: eight rows (images or outputs) by a pair of vectors. */
@@ -111,15 +114,16 @@ __kernel void vlinear_grad_x(RD(gy), RD(wp), WR(gx), uint xl, uint O, uint row, 
         }
         R8(FOLD2)
     }
-#define PUT_X(i)                                                                                   \
-    if (n0 + i##u < rows) {                                                                        \
-        __global float *to = gx + (n0 + i##u) * row + v * 16u;                                     \
-        t##i = SNAP16(t##i, STN_LIM_G), u##i = SNAP16(u##i, STN_LIM_G);                            \
-        bad |= BAD16(t##i) | BAD16(u##i);                                                          \
-        store16(t##i, to, left0);                                                                  \
-        store16(u##i, to + 16, left1);                                                             \
-    }
+    float16 each[16];
+#define PUT_X(i) each[i] = t##i, each[8 + i] = u##i;
     R8(PUT_X)
+    for (uint i = 0u; i < min(rows - n0, 8u); i++) {
+        __global float *to = gx + (n0 + i) * row + v * 16u;
+        float16 r0 = SNAP16(each[i], STN_LIM_G), r1 = SNAP16(each[8u + i], STN_LIM_G);
+        bad |= BAD16(r0) | BAD16(r1);
+        store16(r0, to, left0);
+        store16(r1, to + 16, left1);
+    }
     if (any(bad)) {
         raise_flag(flags, flags_off, node, step1);
     }
@@ -192,17 +196,17 @@ __kernel void vlinear_grad_w(RD(gy), RD(x), WR(gw), WR(gb), uint xl, uint C, uin
 #define PUSH(i) stack[level * 16u + i##u] = a##i, stack[level * 16u + 8u + i##u] = b##i;
         R8(PUSH)
     }
-#define PUT_W(i)                                                                                   \
-    if (o0 + i##u < O) {                                                                           \
-        a##i = SNAP16(a##i, limit), b##i = SNAP16(b##i, limit);                                    \
-        bad |= BAD16(a##i) | BAD16(b##i);                                                          \
-        put_weights(a##i, xl, C, P, v, gw + to##i * K);                                            \
-        if (left1 != 0u) {                                                                         \
-            put_weights(b##i, xl, C, P, v + 1u, gw + to##i * K);                                   \
-        }                                                                                          \
-    }
-    uint K = C * P;
+    /* One body for all results: unrolled, it would take most of the program's compile time. */
+#define PUT_W(i) stack[i] = a##i, stack[8 + i] = b##i;
     R8(PUT_W)
+    uint K = C * P;
+    for (uint i = 0u; i < (left1 != 0u ? 16u : 8u); i++) {
+        if (o0 + i % 8u < O) {
+            float16 r = SNAP16(stack[i], limit);
+            bad |= BAD16(r);
+            put_weights(r, xl, C, P, v + i / 8u, gw + (o0 + i % 8u) * K);
+        }
+    }
     if (any(bad)) {
         raise_flag(flags, flags_off, node, step1);
     }

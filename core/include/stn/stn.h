@@ -348,9 +348,9 @@ uint64_t stn_run_length(const stn_run *run); /* steps of the whole run */
 /* False: operators outside the contract (--math fast) or an overridden self-test were at work, now
  * or before the checkpoint that was loaded. Must go with every result that is shown. */
 bool stn_run_reproducible(const stn_run *run);
-/* Contract C7 for this run: the self-test's parts of every operator in its two plans, and those of
- * fused multiply-adds and the order of sums. As stn_dev_selftest, but without the other operators,
- * whose kernels would be compiled for nothing. */
+/* Contract C7 for this run: the self-test's parts of every operator in its plans, in the layouts of
+ * their maps, and those of fused multiply-adds and the order of sums. As stn_dev_selftest, but
+ * without the other operators, whose kernels would be compiled for nothing. */
 int32_t stn_run_selftest(stn_run *run, stn_selftest_fn report, void *user, stn_err *err);
 /* Marks the run as not reproducible: its device failed the self-test and is used all the same. */
 void stn_run_override(stn_run *run);

@@ -239,6 +239,49 @@ static void try_probe(outcome *o, stn_dev *dev, const stn__probe *p, uint32_t la
     }
 }
 
+/* ---- the part that a run needs -------------------------------------------------------------- */
+
+/* Fused multiply-adds and the order of sums, on which every operator rests. */
+static bool is_arithmetic(const stn__probe *p) {
+    uint32_t fill = p->in[0].fill;
+    return p->op != STN_OP_BN &&
+           (fill == STN__FILL_FUSED || fill == STN__FILL_ROWS || fill == STN__FILL_CHANS);
+}
+
+static bool in_layout(const stn_graph *g, stn_val v, uint32_t layout) {
+    return v != STN_NO_VALUE && g->value[v].tensor.layout == layout;
+}
+
+/* The node is of the probe's operator, and one of its feature maps, if any, has this layout. */
+static bool like_probe(const stn_graph *g, const stn__node *node, const stn__probe *p,
+                       uint32_t layout) {
+    if (node->op != p->op) {
+        return false;
+    }
+    bool same = !has_maps(p);
+    for (uint32_t i = 0; i < node->n_in && i < p->n_in; i++) {
+        same = same || (p->in[i].map && in_layout(g, node->in[i], layout));
+    }
+    for (uint32_t i = 0; i < node->n_out; i++) {
+        same = same || ((p->out_maps >> i & 1u) && in_layout(g, node->out[i], layout));
+    }
+    return same;
+}
+
+static bool run_needs(const stn_run *run, const stn__probe *p, uint32_t layout) {
+    bool adds = run->net->micro.parts > 1; /* the sums of micro-batches */
+    bool needed = is_arithmetic(p) || (adds && p->op == STN_OP_SUM);
+    for (uint32_t which = 0; which < 2; which++) {
+        const stn_graph *g = &run->net->plan[which].graph;
+        for (uint32_t i = 0; i < g->n_nodes && !needed; i++) {
+            needed = like_probe(g, &g->node[i], p, layout);
+        }
+    }
+    return needed;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
 static int32_t verdict(const outcome *o, bool total, stn_err *err) {
     if (o->failure.code != STN_OK && o->failure.code != STN_E_NONFINITE) {
         return stn_fail(err, o->failure.code, "self-test of operator %s: %.180s", o->bad->name,
@@ -265,55 +308,32 @@ static int32_t end_total(const outcome *o, stn__sha256 *total, bool complete, bo
     return STN_OK;
 }
 
-/* Runs the probes that are wanted (NULL: all), each in every layout it has. */
-static int32_t run_probes(stn_dev *dev, bool (*wanted)(const stn_run *run, const stn__probe *p),
-                          const stn_run *run, outcome *o, stn_err *err) {
+/* Runs the probes that a run needs (NULL: all), each in every layout it has. */
+static int32_t run_probes(stn_dev *dev, const stn_run *run, outcome *o, stn_err *err) {
     stn__sha256 total;
     bool same = false;
     STN_TRY(stn__sha256_init(&total, err));
     for (uint32_t i = 0; i < stn__n_probes; i++) {
         const stn__probe *p = &stn__probes[i];
         char hex[STN__SHA256_HEX] = "", blocked[STN__SHA256_HEX] = "";
-        if (wanted != NULL && !wanted(run, p)) {
-            continue;
+        if (run == NULL || run_needs(run, p, STN_NCHW)) {
+            try_probe(o, dev, p, STN_NCHW, hex);
+            stn__sha256_update(&total, hex, strlen(hex));
         }
-        try_probe(o, dev, p, STN_NCHW, hex);
-        stn__sha256_update(&total, hex, strlen(hex));
-        if (has_maps(p)) {
+        if (has_maps(p) && (run == NULL || run_needs(run, p, STN_NC16))) {
             try_probe(o, dev, p, STN_NC16, blocked);
         }
     }
-    STN_TRY(end_total(o, &total, wanted == NULL, &same, err));
+    STN_TRY(end_total(o, &total, run == NULL, &same, err));
     return verdict(o, same, err);
 }
 
 int32_t stn_dev_selftest(stn_dev *dev, stn_selftest_fn report, void *user, stn_err *err) {
     outcome o = {.report = report, .user = user};
-    return run_probes(dev, NULL, NULL, &o, err);
-}
-
-/* ---- the part that a run needs -------------------------------------------------------------- */
-
-/* Fused multiply-adds and the order of sums, on which every operator rests. */
-static bool is_arithmetic(const stn__probe *p) {
-    uint32_t fill = p->in[0].fill;
-    return p->op != STN_OP_BN &&
-           (fill == STN__FILL_FUSED || fill == STN__FILL_ROWS || fill == STN__FILL_CHANS);
-}
-
-static bool run_needs(const stn_run *run, const stn__probe *p) {
-    bool adds = run->net->micro.parts > 1; /* the sums of micro-batches */
-    bool needed = is_arithmetic(p) || (adds && p->op == STN_OP_SUM);
-    for (uint32_t which = 0; which < 2; which++) {
-        const stn_graph *g = &run->net->plan[which].graph;
-        for (uint32_t i = 0; i < g->n_nodes && !needed; i++) {
-            needed = g->node[i].op == p->op;
-        }
-    }
-    return needed;
+    return run_probes(dev, NULL, &o, err);
 }
 
 int32_t stn_run_selftest(stn_run *run, stn_selftest_fn report, void *user, stn_err *err) {
     outcome o = {.report = report, .user = user};
-    return run_probes(run->dev, run_needs, run, &o, err);
+    return run_probes(run->dev, run, &o, err);
 }
