@@ -134,7 +134,7 @@ typedef struct ocl_source {
 } ocl_source;
 extern const ocl_source ocl_sources[]; /* generated; ends with a NULL name */
 
-#define OCL_MAX_PARTS 4u
+#define OCL_MAX_PARTS 10u
 
 struct ocl_program {
     ocl_program *next;

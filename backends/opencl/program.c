@@ -1,6 +1,7 @@
 /* Programs: each distinct (kernel file, build options) of a device is compiled once.
  *
- * A program's text is num.h, common.cl, vec.cl (for gpu_warp.cl: warp.cl) and the kernel file.
+ * A program's text is num.h, common.cl, vec.cl (for gpu_warp.cl: warp.cl) and the kernel file, or
+ * all files of its group.
  * Build options are -cl-std=CL1.2 and -D only (contract C0).
  */
 #include "ocl.h"
@@ -18,23 +19,50 @@ static const ocl_source *find_source(const char *name) {
     return NULL;
 }
 
+/* Files that take no options and that most networks need: a program costs 0.1 s on PoCL, however
+ * short it is. */
+static const char *const groups[][OCL_MAX_PARTS - 2u] = {
+    {"reduce.cl", "elem.cl", "loss.cl", "opt.cl", "linear.cl", "conv.cl", "pool.cl"},
+    {"vlinear.cl", "vpack.cl", "velem.cl"},
+};
+
+/* The group that holds the file, or NULL. */
+static const char *const *group_of(const char *file) {
+    for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++) {
+        for (uint32_t i = 0; groups[g][i] != NULL; i++) {
+            if (strcmp(groups[g][i], file) == 0) {
+                return groups[g];
+            }
+        }
+    }
+    return NULL;
+}
+
+static int32_t add_part(ocl_program *p, const char *name, stn_err *err) {
+    const ocl_source *s = find_source(name);
+    if (s == NULL) {
+        return stn_fail(err, STN_E_FAIL, "opencl: kernel file %s is not built in", name);
+    }
+    p->part[p->parts] = s->text;
+    p->part_size[p->parts++] = (size_t)s->size;
+    return STN_OK;
+}
+
 static int32_t fill_program(ocl_program *p, const char *file, const char *options, stn_err *err) {
     const char *third = strcmp(file, "gpu_warp.cl") == 0 ? "warp.cl" : "vec.cl";
-    const char *const names[] = {"num.h", "common.cl", third, file};
+    const char *const single[] = {file, NULL}, *const *files = group_of(file);
+    files = files != NULL ? files : single;
     int n = snprintf(p->options, sizeof p->options, "-cl-std=CL1.2 %s", options);
-    if (n < 0 || (size_t)n >= sizeof p->options || strlen(file) >= sizeof p->file) {
+    if (n < 0 || (size_t)n >= sizeof p->options || strlen(*files) >= sizeof p->file) {
         return stn_fail(err, STN_E_FAIL, "opencl: build options of %s are too long", file);
     }
-    (void)snprintf(p->file, sizeof p->file, "%s", file);
-    for (uint32_t i = 0; i < OCL_MAX_PARTS; i++) {
-        const ocl_source *s = find_source(names[i]);
-        if (s == NULL) {
-            return stn_fail(err, STN_E_FAIL, "opencl: kernel file %s is not built in", names[i]);
-        }
-        p->part[i] = s->text;
-        p->part_size[i] = (size_t)s->size;
+    (void)snprintf(p->file, sizeof p->file, "%s", *files);
+    STN_TRY(add_part(p, "num.h", err));
+    STN_TRY(add_part(p, "common.cl", err));
+    STN_TRY(add_part(p, third, err));
+    for (; *files != NULL; files++) {
+        STN_TRY(add_part(p, *files, err));
     }
-    p->parts = OCL_MAX_PARTS;
     return STN_OK;
 }
 
