@@ -72,62 +72,18 @@ static inline float16 finish(float16 v, float16 bias, uint ob, float16 ones) {
 #define SECOND(i) b##i
 #endif
 
-/* Pool of one window of four positions, first maximum wins, then the activation. */
-#define POOL1(v0, v1, v2, v3, ob, bias, row, col)                                                  \
-    {                                                                                              \
-        float16 m = finish(v0, bias, ob, ones), q = finish(v1, bias, ob, ones);                    \
-        int16 more = q > m, k = more ? (int16)(1) : (int16)(0);                                    \
-        m = more ? q : m;                                                                          \
-        q = finish(v2, bias, ob, ones), more = q > m;                                              \
-        m = more ? q : m, k = more ? (int16)(2) : k;                                               \
-        q = finish(v3, bias, ob, ones), more = q > m;                                              \
-        m = more ? q : m, k = more ? (int16)(3) : k;                                               \
-        m = ACT16(m, V_ACT, slope);                                                                \
-        bad |= BAD16(m);                                                                           \
-        uint o = ((n * OB + (ob)) * V_PH + r0 / 2u + (row)) * V_PW + c0 / 2u + (col);              \
-        vstore16(m, o, y);                                                                         \
-        vstore16(convert_uchar16(k), o, index);                                                    \
-    }
+/* Sums of a tile in memory: the code that finishes them is made once, not once for each. */
 #if V_NV == 2
-#define POOL(a, b, c, d, row, col)                                                                 \
-    POOL1(FIRST(a), FIRST(b), FIRST(c), FIRST(d), og * 2u, bias0, row, col)                        \
-    POOL1(SECOND(a), SECOND(b), SECOND(c), SECOND(d), og * 2u + 1u, bias1, row, col)
+#define KEEP(i) done[i] = FIRST(i), done[NP + i] = SECOND(i);
 #else
-#define POOL(a, b, c, d, row, col)                                                                 \
-    POOL1(FIRST(a), FIRST(b), FIRST(c), FIRST(d), og, bias0, row, col)
+#define KEEP(i) done[i] = FIRST(i);
 #endif
-#if V_TW == 2
-#define POOLS POOL(0, 1, 2, 3, 0, 0) POOL(4, 5, 6, 7, 1, 0)
-#elif V_TW == 8
-#define POOLS                                                                                      \
-    POOL(0, 1, 8, 9, 0, 0)                                                                         \
-    POOL(2, 3, 10, 11, 0, 1) POOL(4, 5, 12, 13, 0, 2) POOL(6, 7, 14, 15, 0, 3)
-#elif V_NV == 2
-#define POOLS POOL(0, 1, 4, 5, 0, 0) POOL(2, 3, 6, 7, 0, 1)
-#else
-#define POOLS                                                                                      \
-    POOL(0, 1, 4, 5, 0, 0)                                                                         \
-    POOL(2, 3, 6, 7, 0, 1) POOL(8, 9, 12, 13, 1, 0) POOL(10, 11, 14, 15, 1, 1)
-#endif
-
-#define PUT1(v, bias, ob, p)                                                                       \
-    {                                                                                              \
-        float16 r = ACT16(finish(v, bias, ob, ones), V_ACT, slope);                                \
-        bad |= BAD16(r);                                                                           \
-        vstore16(r, (n * OB + (ob)) * OP + (p), y);                                                \
-    }
+#define BIAS(v) (has_bias != 0u ? vload16(og * V_NV + (v), bias) : (float16)(0.0f))
 
 #if V_TW != 0
 #define PIXEL(i) ((r0 + (i) / V_TW) * V_OW + c0 + (i) % V_TW)
 #else
-#define PIXEL(i) p##i
-#endif
-#if V_NV == 2
-#define PUT(i)                                                                                     \
-    PUT1(FIRST(i), bias0, og * 2u, PIXEL(i))                                                       \
-    PUT1(SECOND(i), bias1, og * 2u + 1u, PIXEL(i))
-#else
-#define PUT(i) PUT1(FIRST(i), bias0, og, PIXEL(i))
+#define PIXEL(i) min(base + (i), (uint)(OP - 1))
 #endif
 #define WHERE(i)                                                                                   \
     uint p##i = min(base + i##u, (uint)(OP - 1));                                                  \
@@ -238,12 +194,8 @@ vconv(RD(x), RD(wp), RD(bias), WR(y), WR8(index), uint has_bias, float slope, ui
     if (n >= images) {
         return;
     }
-    float16 ones = (float16)(one), bias0 = (float16)(0.0f);
+    float16 ones = (float16)(one);
     int16 bad = (int16)(0);
-    bias0 = has_bias != 0u ? vload16(og * V_NV, bias) : bias0;
-#if V_NV == 2
-    float16 bias1 = has_bias != 0u ? vload16(og * 2u + 1u, bias) : bias0;
-#endif
     __global const float *xn = x + n * X_IMAGE;
     __global const float16 *wg = (__global const float16 *)wp + og * V_C * TAPS * V_NV;
 #if V_BG
@@ -306,10 +258,37 @@ vconv(RD(x), RD(wp), RD(bias), WR(y), WR8(index), uint has_bias, float slope, ui
                 REP(FOLD)
 #endif
             }
+            float16 done[16];
+            REP(KEEP)
 #if V_POOL
-            POOLS
+            /* Windows of four positions: the first maximum wins, then the activation. */
+#pragma unroll 1
+            for (uint i = 0u; i < 4u; i++) {
+                uint v = i / (NP / 4), row_y = i % (NP / 4) / (V_TW / 2), col = i % (V_TW / 2);
+                uint ob = og * V_NV + v, at = v * NP + row_y * 2u * V_TW + col * 2u;
+                float16 b = BIAS(v), m = finish(done[at], b, ob, ones);
+                int16 k = (int16)(0);
+#pragma unroll
+                for (uint j = 1u; j < 4u; j++) {
+                    float16 q = finish(done[at + j / 2u * V_TW + j % 2u], b, ob, ones);
+                    int16 more = q > m;
+                    m = more ? q : m, k = more ? (int16)((int)j) : k;
+                }
+                m = ACT16(m, V_ACT, slope);
+                bad |= BAD16(m);
+                uint to = ((n * OB + ob) * V_PH + r0 / 2u + row_y) * V_PW + c0 / 2u + col;
+                vstore16(m, to, y);
+                vstore16(convert_uchar16(k), to, index);
+            }
 #else
-            REP(PUT)
+#pragma unroll 1
+            for (uint i = 0u; i < 16u; i++) {
+                uint ob = og * V_NV + i / NP;
+                float16 r = finish(done[i], BIAS(i / NP), ob, ones);
+                r = ACT16(r, V_ACT, slope);
+                bad |= BAD16(r);
+                vstore16(r, (n * OB + ob) * OP + PIXEL(i % NP), y);
+            }
 #endif
         }
     }
