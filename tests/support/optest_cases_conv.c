@@ -156,6 +156,11 @@ static const struct block_shape {
     {{3, 33, 15, 19, 18, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.3f},
     {{3, 4, 21, 19, 18, 5, 3, 2, 1, 1, 0, 2, 3, false}, 2, 2, 1, 0.0f}, /* strides under a pool */
     {{2, 2, 22, 40, 3, 3, 5, 3, 2, 2, 3, 1, 2, false}, 2, 2, 1, 0.1f},
+    /* Rows of several tiles: kernels that reach one, two and three of them, and beyond the edges.
+     */
+    {{2, 18, 9, 37, 20, 3, 4, 1, 1, 1, 2, 2, 2, false}, 2, 2, 1, 0.0f},
+    {{2, 5, 11, 50, 18, 4, 16, 1, 1, 3, 9, 2, 1, false}, 2, 2, 1, 0.1f},
+    {{1, 17, 20, 33, 34, 7, 7, 1, 1, 0, 0, 1, 1, false}, 2, 2, 0, 0.0f},
 };
 
 /* Forward only, with images that have a background. */

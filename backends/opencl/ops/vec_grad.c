@@ -71,6 +71,7 @@ static bool window_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *
                     images * ((uint64_t)f->gy.h * f->gy.w + windows + words * 2u);
     uint64_t n = g->o * taps * g->kw, biases = gb.kind != OCL_ARG_NONE ? g->o : 0;
     if (g->kw > 16 || g->kh > 16 || shards * size * 16u >= (UINT64_C(1) << 31) ||
+        (uint64_t)x.n * ocl_row(&x) >= (UINT64_C(1) << 31) ||
         shards * (n + biases) >= (UINT64_C(1) << 31)) {
         return false;
     }
@@ -163,7 +164,8 @@ static bool slide_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f
     block = block < 1u ? 1u : block < GRAD_X_IMAGES ? block : GRAD_X_IMAGES;
     uint64_t size = pieces * frame + block * image + (g->kh * (g->kw + 30u) + 15u) / 16u * 16u;
     uint32_t items = items_of(k, (gx.n + block - 1u) / block);
-    if (items * size >= (UINT64_C(1) << 31)) {
+    if (items * size >= (UINT64_C(1) << 31) ||
+        (uint64_t)gx.n * ocl_row(&gx) >= (UINT64_C(1) << 31)) {
         return false;
     }
     uint64_t area = ocl_ws(k, items * size * 4u);
