@@ -133,7 +133,7 @@ CHANGE(loss_classes, c->params.loss.classes++)
 CHANGE(loss_overflow, c->params.loss.heads = c->params.loss.classes = 65536)
 CHANGE(label_type, c->in[1].dtype = STN_F32)
 CHANGE(sum_shape, c->in[1].dim[1]++)
-CHANGE(sum_class, c->params.scale.gradient = 2)
+CHANGE(sum_class, c->params.scale.gradient = 3)
 CHANGE(scale_inf, c->params.scale.factor = INFINITY)
 CHANGE(unpack_type, c->in[0].dtype = STN_I32)
 CHANGE(unpack_mul, c->in[1].dim[0]++)
@@ -223,7 +223,7 @@ static const change changes[] = {
     {STN_OP_XENT, loss_overflow, "logits"},
     {STN_OP_XENT_GRAD, label_type, "must hold i32"},
     {STN_OP_SUM, sum_shape, "must be"},
-    {STN_OP_SUM, sum_class, "0 or 1"},
+    {STN_OP_SUM, sum_class, "0, 1 or 2"},
     {STN_OP_SCALE, scale_inf, "not finite"},
     {STN_OP_UNPACK, unpack_type, "bytes or floats"},
     {STN_OP_UNPACK, unpack_mul, "vector"},
