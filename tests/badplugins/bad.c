@@ -243,15 +243,14 @@ static int32_t op_prepare(stn_device *device, const stn_op_desc *desc, stn_kerne
 }
 
 #ifndef BAD_NULL_ENTRY
-static int32_t op_run(stn_stream *stream, stn_kernel *kernel, const stn_run_args *args,
-                      stn_err *err) {
+static int32_t run(stn_stream *stream, stn_kernel *kernel, const stn_run_args *args, stn_err *err) {
     (void)stream;
     (void)kernel;
     (void)args;
     return never(err);
 }
 #else
-#define op_run NULL
+#define run NULL
 #endif
 
 static void op_free(stn_kernel *kernel) {
@@ -274,31 +273,27 @@ static const struct {
 #ifdef BAD_LONG_TABLE
     void *unknown[4];
 #endif
-} table = {.known = {(uint32_t)(BAD_TABLE_SIZE),
-                     0,
-                     device_count,
-                     device_info,
-                     device_open,
-                     device_close,
-                     device_query,
-                     buf_alloc,
-                     buf_free,
-                     stream_open,
-                     stream_close,
-                     put,
-                     get,
-                     copy,
-                     fill,
-                     wait,
-                     wait,
-                     op_query,
-                     op_prepare,
-                     op_run,
-                     op_free,
-                     prepare_end,
-                     NULL,
-                     NULL,
-                     NULL}};
+} table = {.known = {.struct_size = (uint32_t)(BAD_TABLE_SIZE),
+                     .device_count = device_count,
+                     .device_info = device_info,
+                     .device_open = device_open,
+                     .device_close = device_close,
+                     .device_query = device_query,
+                     .buf_alloc = buf_alloc,
+                     .buf_free = buf_free,
+                     .stream_open = stream_open,
+                     .stream_close = stream_close,
+                     .write = put,
+                     .read = get,
+                     .copy = copy,
+                     .fill = fill,
+                     .flush = wait,
+                     .sync = wait,
+                     .op_query = op_query,
+                     .op_prepare = op_prepare,
+                     .op_run = run,
+                     .op_free = op_free,
+                     .prepare_end = prepare_end}};
 
 #elif BAD_KIND == 2
 
