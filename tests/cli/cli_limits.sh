@@ -7,16 +7,16 @@ small_data data
 mkdir -p big/mnist
 cp data/mnist/t10k* big/mnist
 {
-    be32 2051 && be32 9000 && be32 28 && be32 28 && head -c $((784 * 9000)) /dev/zero
+    be32 2051 && be32 17000 && be32 28 && be32 28 && head -c $((784 * 17000)) /dev/zero
 } >big/mnist/train-images-idx3-ubyte
 {
-    be32 2049 && be32 9000 && head -c 9000 /dev/zero
+    be32 2049 && be32 17000 && head -c 17000 /dev/zero
 } >big/mnist/train-labels-idx1-ubyte
 
 # out of device memory: what needs how much. The limit is PoCL's own; other drivers ignore it.
 expect 0 env POCL_MEMORY_LIMIT=1 "$stnrun" devices -v
 if grep -q 'memory 1.0 GiB' out; then
-    expect 6 env POCL_MEMORY_LIMIT=1 "$stnrun" train --recipe mnist-r-sl1 --data-dir big --batch 8192 --steps 1 \
+    expect 6 env POCL_MEMORY_LIMIT=1 "$stnrun" train --recipe mnist-r-sl1 --data-dir big --batch 16384 --steps 1 \
         --backend opencl --out run -q
     grep -Eq '[a-z0-9.]+ needs [0-9]{9,} bytes.* use a smaller batch$' err ||
         { bad "the message of a full device" && cat err; }
