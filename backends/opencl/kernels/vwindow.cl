@@ -18,22 +18,37 @@
 #define WINDOWS (V_C * ROWS * V_OW)
 #define TAPS (V_C * V_KH)
 
-/* Windows of one image: [c][row of the padded image][output column]; `end`: floats from x on. */
-static inline void make_windows(__global const float *x, uint end, __global float *to) {
-    for (uint row = 0u; row < V_C * ROWS; row++) {
-        int h = (int)(row % ROWS) - V_PADH, first = ((int)(row / ROWS * V_H) + h) * V_W;
-        for (uint q = 0u; q < V_OW; q++, to += 16) {
-            int left = (int)(q * V_SW) - V_PADW;
-            bool inside = h >= 0 && h < V_H;
-            if (inside && left >= 0 && left + V_KW <= V_W && first + left + 16 <= (int)end) {
-                vstore16(vload16(0, x + first + left), 0, to);
-                continue;
-            }
-            for (int l = 0; l < 16; l++) {
-                int col = left + l;
-                to[l] = inside && l < V_KW && col >= 0 && col < V_W ? x[first + col] : 0.0f;
-            }
+/* Windows of one row of one channel; `end`: floats from x on. */
+static inline void make_row(__global const float *x, uint end, __global float *to) {
+    for (uint q = 0u; q < V_OW; q++, to += 16) {
+        int left = (int)(q * V_SW) - V_PADW;
+        if (left >= 0 && left + V_KW <= V_W && left + 16 <= (int)end) {
+            vstore16(vload16(0, x + left), 0, to);
+            continue;
         }
+        for (int l = 0; l < 16; l++) {
+            int col = left + l;
+            to[l] = l < V_KW && col >= 0 && col < V_W ? x[col] : 0.0f;
+        }
+    }
+}
+
+static inline void clear_rows(uint rows, __global float *to) {
+    for (uint i = 0u; i < rows * V_OW; i++) {
+        vstore16((float16)(0.0f), i, to);
+    }
+}
+
+/* Windows of one image: [c][row of the padded image][output column]. */
+static inline void make_windows(__global const float *x, uint end, __global float *to) {
+    for (uint c = 0u; c < V_C; c++) {
+        clear_rows(V_PADH, to);
+        to += V_PADH * V_OW * 16;
+        for (uint h = 0u; h < V_H; h++, x += V_W, end -= V_W, to += V_OW * 16) {
+            make_row(x, end, to);
+        }
+        clear_rows(V_PADH, to);
+        to += V_PADH * V_OW * 16;
     }
 }
 
