@@ -7,7 +7,7 @@
  */
 #include "fast.h"
 
-#define SPAN 16384u /* elements of a task, a multiple of 256 */
+#define SPAN 16384u /* elements of a task, a multiple of 16 */
 
 typedef struct dropout {
     const cpu_call *call;
@@ -65,6 +65,8 @@ VEC void draw_run(const dropout *d, uint64_t first, vf word[LANES]) {
     v_transpose(word);
 }
 
+/* Runs begin at word 0 of a block; where the batch before does not end there, the first words of a
+ * run are another's and a vector less is left. */
 static void flat_task(void *user, uint32_t task, uint32_t thread) {
     (void)thread;
     const dropout *d = user;
@@ -72,46 +74,22 @@ static void flat_task(void *user, uint32_t task, uint32_t thread) {
     float *y = d->call->out[0];
     const uint64_t begin = (uint64_t)task * SPAN;
     const uint64_t end = d->total - begin < SPAN ? d->total : begin + SPAN;
+    const uint32_t phase = d->base % 4, vectors = phase == 0 ? LANES : LANES - 1;
     vi seen = vi_set1(0);
-    for (uint64_t run = begin; run < end; run += LANES * LANES) {
+    for (uint64_t at = begin; at < end;) {
         vf word[LANES];
-        draw_run(d, d->base + run, word);
-        for (uint32_t i = 0; i < LANES && run + i * LANES < end; i++) {
-            const uint64_t at = run + i * LANES;
+        int32_t words[LANES * LANES];
+        draw_run(d, d->base + at - phase, word);
+        for (uint32_t i = 0; i < LANES; i++) {
+            vi_store(words + i * LANES, vf_bits(word[i]));
+        }
+        for (uint32_t i = 0; i < vectors && at < end; i++, at += LANES) {
             const uint32_t n = (uint32_t)(end - at < LANES ? end - at : LANES);
-            const vf v = dropped(d, vf_bits(word[i]), v_load_some(x + at, n));
+            const vi own = vi_load(words + phase + i * LANES);
+            const vf v = dropped(d, own, v_load_some(x + at, n));
             seen = v_seen(seen, v_keep(vm_first(n), v));
             v_store_some(y + at, v, n);
         }
-    }
-    flag_seen(d->call, seen);
-}
-
-/* Where row 0 does not begin at word 0 of a block: every lane draws its own block. */
-static void odd_task(void *user, uint32_t task, uint32_t thread) {
-    (void)thread;
-    const dropout *d = user;
-    const float *x = d->call->in[0];
-    float *y = d->call->out[0];
-    const uint64_t begin = (uint64_t)task * SPAN;
-    const uint64_t end = d->total - begin < SPAN ? d->total : begin + SPAN;
-    const vi one = vi_set1(1), two = vi_set1(2);
-    vi seen = vi_set1(0);
-    for (uint64_t at = begin; at < end; at += LANES) {
-        const uint32_t n = (uint32_t)(end - at < LANES ? end - at : LANES);
-        int32_t block[LANES], phase[LANES];
-        for (uint32_t j = 0; j < LANES; j++) {
-            block[j] = (int32_t)((d->base + at + j) / 4);
-            phase[j] = (int32_t)((d->base + at + j) % 4);
-        }
-        const vm odd = vi_eq(vi_and(vi_load(phase), one), one);
-        const vm high = vi_eq(vi_and(vi_load(phase), two), two);
-        vi w[4];
-        draw(d, vi_load(block), w);
-        const vi word = vi_select(high, vi_select(odd, w[3], w[2]), vi_select(odd, w[1], w[0]));
-        const vf v = dropped(d, word, v_load_some(x + at, n));
-        seen = v_seen(seen, v_keep(vm_first(n), v));
-        v_store_some(y + at, v, n);
     }
     flag_seen(d->call, seen);
 }
@@ -192,8 +170,7 @@ static void run_dropout(const cpu_call *call) {
     if (x->layout == STN_NC16) {
         cpu_pool_run(call->pool, rows * blocks_of(d.channels), blocked_task, &d);
     } else {
-        cpu_pool_run(call->pool, (uint32_t)((d.total + SPAN - 1) / SPAN),
-                     d.base % 4 == 0 ? flat_task : odd_task, &d);
+        cpu_pool_run(call->pool, (uint32_t)((d.total + SPAN - 1) / SPAN), flat_task, &d);
     }
 }
 
