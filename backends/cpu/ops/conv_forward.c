@@ -16,17 +16,7 @@ static void pack_group(void *user, uint32_t group, uint32_t thread) {
         const uint32_t real = first < f->g.o ? min_u32(LANES, f->g.o - first) : 0;
         const float *w = (const float *)f->call->in[1] + (uint64_t)first * depth;
         float *to = f->packed + (uint64_t)group * depth * GROUP + v * LANES;
-        for (uint32_t t = 0; t < depth; t += LANES) {
-            const uint32_t terms = min_u32(LANES, depth - t);
-            vf r[LANES];
-            for (uint32_t o = 0; o < LANES; o++) {
-                r[o] = o < real ? v_load_some(w + (uint64_t)o * depth + t, terms) : v_zero();
-            }
-            v_transpose(r);
-            for (uint32_t i = 0; i < terms; i++) {
-                v_store(to + (uint64_t)(t + i) * GROUP, r[i]);
-            }
-        }
+        turn_rows(w, depth, real, depth, to, GROUP);
     }
 }
 

@@ -53,17 +53,7 @@ static void pack_group(void *user, uint32_t group, uint32_t thread) {
         for (uint32_t o = 0; o < g->o; o++) {
             const float *from = w + ((uint64_t)o * g->c + first) * taps;
             float *to = d->f.packed + ((uint64_t)group * g->o + o) * taps * GROUP + v * LANES;
-            for (uint32_t t = 0; t < taps; t += LANES) {
-                const uint32_t terms = min_u32(LANES, taps - t);
-                vf r[LANES];
-                for (uint32_t j = 0; j < LANES; j++) {
-                    r[j] = j < real ? v_load_some(from + (uint64_t)j * taps + t, terms) : v_zero();
-                }
-                v_transpose(r);
-                for (uint32_t i = 0; i < terms; i++) {
-                    v_store(to + (uint64_t)(taps - 1 - t - i) * GROUP, r[i]);
-                }
-            }
+            turn_rows(from, taps, real, taps, to + (uint64_t)(taps - 1) * GROUP, -(ptrdiff_t)GROUP);
         }
     }
 }

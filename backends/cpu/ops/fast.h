@@ -68,6 +68,23 @@ static inline uint64_t map_channel(const map_addr *m, uint32_t c) {
     return c / m->group * m->plane + c % m->group;
 }
 
+/* Turns `rows` <= 16 rows of `terms` floats, `pitch` apart: term t of all rows becomes the vector
+ * at to + t * step. Lanes of rows that do not exist are +0. */
+VEC void turn_rows(const float *from, uint64_t pitch, uint32_t rows, uint32_t terms, float *to,
+                   ptrdiff_t step) {
+    for (uint32_t t = 0; t < terms; t += LANES) {
+        const uint32_t n = min_u32(LANES, terms - t);
+        vf r[LANES];
+        for (uint32_t j = 0; j < LANES; j++) {
+            r[j] = j < rows ? v_load_some(from + j * pitch + t, n) : v_zero();
+        }
+        v_transpose(r);
+        for (uint32_t i = 0; i < n; i++) {
+            v_store(to + (ptrdiff_t)(t + i) * step, r[i]);
+        }
+    }
+}
+
 /* Raises the flag of the call if a non-finite value was seen. */
 static inline void flag_seen(const cpu_call *call, vi seen) {
     if (v_overflowed(seen)) {

@@ -78,19 +78,9 @@ static void pack_outputs(const pieces *p, uint32_t group, uint32_t first, uint32
     const float *w = l->call->in[1];
     for (uint32_t v = 0; v < TILE_V; v++) {
         const uint32_t o = (group * TILE_V + v) * LANES;
-        for (uint32_t k = first; k < end; k += LANES) {
-            const uint32_t terms = min_u32(LANES, end - k);
-            vf r[LANES];
-            for (uint32_t j = 0; j < LANES; j++) {
-                r[j] = o + j < l->out ? v_load_some(w + (uint64_t)(o + j) * l->depth + k, terms)
-                                      : v_zero();
-            }
-            v_transpose(r);
-            float *line = to + (uint64_t)(k - first) * PANEL_WIDTH + v * LANES;
-            for (uint32_t j = 0; j < terms; j++) {
-                v_store(line + j * PANEL_WIDTH, r[j]);
-            }
-        }
+        const uint32_t rows = o < l->out ? min_u32(LANES, l->out - o) : 0;
+        turn_rows(w + (uint64_t)o * l->depth + first, l->depth, rows, end - first, to + v * LANES,
+                  PANEL_WIDTH);
     }
 }
 
