@@ -286,19 +286,26 @@ static void refuse(const place *p, const stn_model *model, const stn_net_spec *s
               err.text);
 }
 
+/* Bytes that a net needs whole. */
+static uint64_t whole_bytes(const place *p, const stn_model *model, const stn_net_spec *spec) {
+    stn_net *net = NULL;
+    stn_net_memory memory;
+    cr_assert_eq(open_net(p, model, spec, &net), STN_OK, "%s", err.text);
+    stn_net_memory_get(net, &memory);
+    stn_net_close(net);
+    return memory.total;
+}
+
 Test(micro_batches, refused) {
     static const way cpu = {"cpu", "cpu-kernels", "ref"};
     place p;
     open_way(&cpu, &p);
     stn_net *net = NULL;
-    stn_net_memory memory;
     stn_net_spec spec = spec_of(NULL);
-    cr_assert_eq(open_net(&p, &tiny_model, &spec, &net), STN_OK, "%s", err.text);
-    stn_net_memory_get(net, &memory);
-    stn_net_close(net);
-    spec.mem_limit = memory.total - 1;
+    uint64_t whole = whole_bytes(&p, &tiny_model, &spec);
+    spec.mem_limit = whole - 1;
     refuse(&p, &tiny_model, &spec, "training batch norm");
-    spec.mem_limit = memory.total; /* what fits is not split */
+    spec.mem_limit = whole; /* what fits is not split */
     cr_assert_eq(open_net(&p, &tiny_model, &spec, &net), STN_OK, "%s", err.text);
     stn_net_close(net);
     spec.mem_limit = 1 << 16;
@@ -317,12 +324,9 @@ Test(micro_batches, every_failing_allocation_is_reported) {
     place p;
     open_way(&cpu, &p);
     stn_net *net = NULL;
-    stn_net_memory memory;
     stn_net_spec spec = spec_of(NULL);
-    cr_assert_eq(open_net(&p, &plain, &spec, &net), STN_OK, "%s", err.text);
-    stn_net_memory_get(net, &memory);
-    stn_net_close(net);
-    spec.mem_limit = memory.total - 1;
+    uint64_t whole = whole_bytes(&p, &plain, &spec);
+    spec.mem_limit = whole - 1;
     uint64_t live = stn__alloc_live();
     int64_t k = 0;
     for (int32_t status = STN_E_NOMEM; status != STN_OK; k++) {

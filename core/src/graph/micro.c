@@ -137,30 +137,38 @@ bool stn__micro_choose(stn_net *net, const stn_net_spec *spec, uint32_t share) {
 
 /* ---- adding ------------------------------------------------------------------------------- */
 
-static stn_tensor sum_tensor(const stn_net *net) {
+/* The operator that adds the sums of two levels, and what its description points to. */
+typedef struct adding {
+    stn_tensor sum, in[2];
+    stn_op_params params;
+    stn_op_desc desc;
+} adding;
+
+static void describe(const stn_net *net, adding *a) {
     uint64_t elems = net->plan[0].graph.partial_bytes / 4u;
-    return (stn_tensor){STN_F32, STN_NCHW, 2, {1, (uint32_t)elems, 1, 1}};
+    a->sum = (stn_tensor){STN_F32, STN_NCHW, 2, {1, (uint32_t)elems, 1, 1}};
+    a->in[0] = a->in[1] = a->sum;
+    a->params = (stn_op_params){.scale = {sizeof a->params.scale, STN_CLASS_NONE, 1.0f}};
+    a->desc = (stn_op_desc){sizeof a->desc, STN_OP_SUM, 2, 1, &a->params, a->in, &a->sum};
 }
 
 int32_t stn__micro_query(stn_net *net, uint64_t *workspace, stn_err *err) {
-    stn_tensor t = sum_tensor(net), in[2] = {t, t};
-    stn_op_params params = {.scale = {sizeof params.scale, STN_CLASS_NONE, 1.0f}};
-    stn_op_desc desc = {sizeof desc, STN_OP_SUM, 2, 1, &params, in, &t};
+    adding a;
+    describe(net, &a);
     stn_support support = {.struct_size = sizeof support};
-    STN_TRY(net->backend->op_query(net->device, &desc, &support, err));
+    STN_TRY(net->backend->op_query(net->device, &a.desc, &support, err));
     *workspace = support.workspace;
     return support.level != 0
                ? STN_OK
                : stn_fail(err, STN_E_UNSUPPORTED, "device %.60s cannot add %llu bytes of gradients",
                           stn_dev_info(net->dev)->info.name,
-                          (unsigned long long)stn_tensor_bytes(&t));
+                          (unsigned long long)stn_tensor_bytes(&a.sum));
 }
 
 int32_t stn__micro_prepare(stn_net *net, stn_err *err) {
-    stn_tensor t = sum_tensor(net), in[2] = {t, t};
-    stn_op_params params = {.scale = {sizeof params.scale, STN_CLASS_NONE, 1.0f}};
-    stn_op_desc desc = {sizeof desc, STN_OP_SUM, 2, 1, &params, in, &t};
-    return net->backend->op_prepare(net->device, &desc, &net->micro.add, err);
+    adding a;
+    describe(net, &a);
+    return net->backend->op_prepare(net->device, &a.desc, &net->micro.add, err);
 }
 
 void stn__micro_aim(stn_net *net, uint32_t level) {
