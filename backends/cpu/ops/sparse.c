@@ -13,41 +13,38 @@ VEC void sparse_body(const sparse *job, const uint32_t rows, const uint32_t vect
     for (const item *it = job->item; it < end; it++) {
         const vf g = v_set1(it->g);
         const float *at = p + it->at;
-        /* Pins the address: otherwise one address computation is made per vector. */
-        __asm__("" : "+r"(at));
         UNROLL
-        for (uint32_t i = 0; i < rows * vectors; i++) {
-            const float *row = at + (ptrdiff_t)(i / vectors) * pitch;
-            acc[i] = v_fma(g, v_load(row + i % vectors * LANES), acc[i]);
+        for (uint32_t r = 0; r < rows; r++, at += pitch) {
+            /* Pins the address of a row: otherwise one address computation is made per vector. */
+            __asm__("" : "+r"(at));
+            UNROLL
+            for (uint32_t i = 0; i < vectors; i++) {
+                vf *sum = &acc[r * vectors + i];
+                *sum = v_fma(g, v_load(at + i * LANES), *sum);
+            }
         }
     }
+    const sparse to = *job;
     const vf limit = v_set1(STN_LIM_G);
     UNROLL
     for (uint32_t i = 0; i < rows * vectors; i++) {
-        float *out = job->out + (ptrdiff_t)(i / vectors) * job->out_pitch + i % vectors * LANES;
-        const vf sum = job->add ? v_add(v_load(out), acc[i]) : acc[i];
-        v_store(out, job->last ? v_snap(sum, limit) : sum);
+        float *out = to.out + (ptrdiff_t)(i / vectors) * to.out_pitch + i % vectors * LANES;
+        const vf sum = to.add ? v_add(v_load(out), acc[i]) : acc[i];
+        v_store(out, to.last ? v_snap(sum, limit) : sum);
     }
 }
 
 #define SPARSE_COMMON(X)                                                                           \
     X(1, 1)                                                                                        \
-    X(2, 1)                                                                                        \
-    X(3, 1)                                                                                        \
-    X(4, 1)                                                                                        \
-    X(5, 1) X(6, 1) X(7, 1) X(1, 2) X(2, 2) X(3, 2) X(1, 3) X(2, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7)
+    X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(2, 1) X(2, 2) X(2, 3) X(3, 1) X(3, 2)        \
+        X(4, 1) X(5, 1) X(6, 1) X(7, 1)
 #if defined(CPU_ISA_AVX512)
 #define SPARSE_WIDE(X)                                                                             \
-    X(8, 1)                                                                                        \
-    X(9, 1)                                                                                        \
-    X(4, 2)                                                                                        \
-    X(5, 2)                                                                                        \
-    X(6, 2)                                                                                        \
-    X(7, 2)                                                                                        \
-    X(3, 3)                                                                                        \
-    X(4, 3)                                                                                        \
-    X(2, 4)                                                                                        \
-    X(3, 4) X(2, 5) X(2, 6) X(2, 7) X(1, 8) X(1, 9) X(1, 10) X(1, 11) X(1, 12) X(1, 13) X(1, 14)
+    X(1, 8)                                                                                        \
+    X(1, 9) X(1, 10) X(1, 11) X(1, 12) X(1, 13) X(1, 14) X(1, 15) X(1, 16) X(1, 17) X(1, 18)       \
+        X(1, 19) X(1, 20) X(2, 4) X(2, 5) X(2, 6) X(2, 7) X(2, 8) X(2, 9) X(2, 10) X(3, 3) X(3, 4) \
+            X(3, 5) X(3, 6) X(4, 2) X(4, 3) X(4, 4) X(4, 5) X(5, 2) X(5, 3) X(5, 4) X(6, 2)        \
+                X(6, 3) X(7, 2) X(8, 1) X(8, 2) X(9, 1) X(9, 2)
 #else
 #define SPARSE_WIDE(X)
 #endif

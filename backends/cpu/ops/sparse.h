@@ -32,7 +32,7 @@ typedef void (*sparse_fn)(const sparse *job);
 
 /* Most accumulators (rows * vectors) of one kernel, and most rows. */
 #if defined(CPU_ISA_AVX512)
-#define SPARSE_MAX 14u
+#define SPARSE_MAX 20u
 #else
 #define SPARSE_MAX 7u
 #endif
