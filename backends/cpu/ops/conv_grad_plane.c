@@ -11,8 +11,8 @@
 #include "gradient_bits.h"
 #include "slide.h"
 
-#define PLANE_BYTES (512u << 10) /* gradients and sums of the images of a task */
-#define PLANE_IMAGES 8u
+#define PLANE_BYTES (1024u << 10) /* gradients and sums of the images of a task */
+#define PLANE_IMAGES 16u
 
 /* Gradients that reach a strip of 16 input columns: those from column `first` (a multiple of 16, or
  * the first window of record `record`) on that the masks' `words` words keep. */
