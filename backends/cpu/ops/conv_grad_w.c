@@ -1,16 +1,16 @@
-/* CONV_GRAD_W and CONV_BLOCK_GRAD_W: weight (and bias) gradient over lists of non-zero gradients.
+/* CONV_GRAD_W and CONV_BLOCK_GRAD_W: weight (and bias) gradient over the gradients that are not
+ * zero.
  *
- * Lanes. With many channels the 16 lanes are input channels and one task is (block of 16 input
- * channels, piece of kernel rows and columns): it walks shards, chunks and output channels with
- * its taps in registers and folds the shards by a binary counter, so no shard sums are stored.
- * Where most gradients are not zero all terms are taken instead (conv_grad_w_dense.c,
- * conv_grad_w_few.c).
- * With few channels ("planar") the lanes are the taps of one kernel row, read from a table of
- * windows (one vector for every input row and output column) made per image; one task is a shard.
+ * With many channels they are listed. The 16 lanes are input channels and one task is (block of 16
+ * input channels, piece of kernel rows and columns): it walks shards, chunks and output channels
+ * with its taps in registers and folds the shards by a binary counter, so no shard sums are stored.
+ * With few channels conv_grad_w_planar.c has lanes for the taps of a kernel row. Where most
+ * gradients are not zero all terms are taken instead (conv_grad_w_dense.c, conv_grad_w_few.c).
  *
  * Order (contract C5): per shard, chunks of G images; inside a chunk images, then pixels ascending.
  */
 #include "conv_grad_w_few.h"
+#include "conv_grad_w_planar.h"
 
 #define PLANAR_CHANNELS 4u
 #define MAX_LEVELS 11u
@@ -19,42 +19,45 @@ static uint64_t list_length(const grad_w *w) {
     return (uint64_t)w->chunk_images * w->most;
 }
 
-/* Number of levels of the binary counter, with the running sum. */
-static uint64_t levels_of(const grad_w *w) {
-    uint64_t levels = 2;
-    while (1u << (levels - 2) < w->g.shards) {
+/* Digits of the binary counter that counts to the last shard. */
+static uint32_t levels_of(const grad_w *w) {
+    uint32_t levels = 1;
+    while (1u << (levels - 1) < w->g.shards) {
         levels++;
     }
     return levels;
 }
 
-static void carve_all(grad_w *w, uint32_t threads, void *workspace) {
+static void carve_wide(grad_w *w, uint32_t threads, carver *c) {
     const conv_geom *g = &w->g;
-    const uint64_t pixels = (uint64_t)g->oh * g->ow, length = list_length(w);
-    const uint64_t chunks = w->planar ? threads : (uint64_t)g->shards * w->shard_chunks;
-    carver c = {.base = workspace};
-    w->plane = carve(&c, w->bias ? (uint64_t)w->batch * w->out_width * sizeof *w->plane : 0);
-    const uint64_t lists = chunks * w->out_width * length * sizeof *w->list;
+    const uint64_t chunks = (uint64_t)g->shards * w->shard_chunks;
+    const uint64_t lists = chunks * w->out_width * list_length(w) * sizeof *w->list;
     const bool dense = ISA(dense_w_possible)(w);
     const uint64_t all = dense ? ISA(dense_w_floats)(w) * sizeof *w->dense : 0;
-    w->list = carve(&c, lists > all ? lists : all);
+    w->list = carve(c, lists > all ? lists : all);
     w->dense = (float *)(void *)w->list;
-    w->terms = carve(&c, dense ? w->chunk_images * pixels * sizeof *w->terms : 0);
-    w->count = carve(&c, chunks * w->out_width * sizeof *w->count);
-    w->gz = carve(&c, threads * pixels * LANES * sizeof *w->gz);
+    w->terms = carve(c, dense ? (uint64_t)w->chunk_images * g->oh * g->ow * sizeof *w->terms : 0);
+    w->count = carve(c, chunks * w->out_width * sizeof *w->count);
+    w->map = carve(c, w->padded ? w->batch * w->map_image * sizeof *w->map : 0);
+    const uint64_t sums = dense ? ISA(dense_w_sums)(w) : 0;
+    w->sums = g->o * w->taps;
+    w->part =
+        carve(c, threads * levels_of(w) * (w->sums > sums ? w->sums : sums) * sizeof *w->part);
+}
+
+static void carve_all(grad_w *w, uint32_t threads, void *workspace) {
+    carver c = {.base = workspace};
+    w->plane = carve(&c, w->bias ? (uint64_t)w->batch * w->out_width * sizeof *w->plane : 0);
+    w->gz = carve(&c, (uint64_t)threads * w->g.oh * w->g.ow * LANES * sizeof *w->gz);
+    w->planar_at = c.used;
     if (w->planar) {
-        w->map = carve(&c, threads * w->chunk_images * w->map_image * sizeof *w->map);
-        w->part = carve(&c, (uint64_t)g->shards * g->o * g->c * w->taps * sizeof *w->part);
+        /* One or the other runs. */
+        carver few = c;
+        (void)ISA(few_plan)(w, threads, &few);
+        (void)ISA(planar_plan)(w, threads, &c);
+        c.used = c.used > few.used ? c.used : few.used;
     } else {
-        w->map = carve(&c, w->padded ? w->batch * w->map_image * sizeof *w->map : 0);
-        const uint64_t sums = dense ? ISA(dense_w_sums)(w) : 0;
-        w->sums = g->o * w->taps;
-        w->part =
-            carve(&c, threads * levels_of(w) * (w->sums > sums ? w->sums : sums) * sizeof *w->part);
-    }
-    if (w->planar) {
-        w->few = c.used;
-        (void)ISA(few_plan)(w, threads, &c);
+        carve_wide(w, threads, &c);
     }
     w->bytes = c.used;
 }
@@ -74,21 +77,13 @@ static grad_w grad_w_plan(const stn_kernel *k, uint32_t threads, void *workspace
     w.out_width = w.out_blocks * LANES;
     w.most = ISA(grad_most)(g);
     w.x = map_of(x->layout, g->c, g->h, g->w);
-    if (w.planar) {
-        w.tap_vectors = 1;
-        w.tap_rows = piece_of(g->kh, min_u32(SPARSE_MAX, SPARSE_ROWS));
-        w.map_row = (uint64_t)g->ow * LANES;
-        w.map_image = (g->h + 2 * g->ph) * w.map_row * g->c;
-        w.taps = (uint64_t)g->kh * LANES;
-    } else {
-        w.tap_vectors = piece_of(g->kw, SPARSE_MAX > SPARSE_ROWS ? SPARSE_ROWS : SPARSE_MAX);
-        w.tap_rows = min_u32(g->kh, max_u32(1, SPARSE_ROWS / w.tap_vectors));
-        w.tap_rows = w.tap_rows * w.tap_vectors <= SPARSE_MAX ? w.tap_rows : 1;
-        w.tap_rows = piece_of(g->kh, w.tap_rows);
-        w.map_row = (uint64_t)(g->w + 2 * g->pw) * LANES;
-        w.map_image = (g->h + 2 * g->ph) * w.map_row * blocks_of(g->c);
-        w.taps = (uint64_t)w.tap_rows * w.tap_vectors * LANES;
-    }
+    w.tap_vectors = piece_of(g->kw, SPARSE_MAX > SPARSE_ROWS ? SPARSE_ROWS : SPARSE_MAX);
+    w.tap_rows = min_u32(g->kh, max_u32(1, SPARSE_ROWS / w.tap_vectors));
+    w.tap_rows = w.tap_rows * w.tap_vectors <= SPARSE_MAX ? w.tap_rows : 1;
+    w.tap_rows = piece_of(g->kh, w.tap_rows);
+    w.map_row = (uint64_t)(g->w + 2 * g->pw) * LANES;
+    w.map_image = (g->h + 2 * g->ph) * w.map_row * blocks_of(g->c);
+    w.taps = (uint64_t)w.tap_rows * w.tap_vectors * LANES;
     w.row_pieces = ceil_div(g->kh, w.tap_rows);
     w.col_pieces = ceil_div(g->kw, w.tap_vectors);
     carve_all(&w, threads, workspace);
@@ -102,7 +97,7 @@ static void list_image(const grad_w *w, uint32_t n, uint32_t slot, item *list, u
     const conv_geom *g = &w->g;
     grad_lists lists = {.most = list_length(w)};
     lists.row_step = (int32_t)(g->sh * w->map_row);
-    lists.col_step = (int32_t)((w->planar ? 1 : g->sw) * LANES);
+    lists.col_step = (int32_t)(g->sw * LANES);
     for (uint32_t j = 0; j < LANES; j++) {
         lists.shift[j] = (int32_t)(slot * w->map_image);
     }
@@ -204,112 +199,37 @@ static void store_piece(const grad_w *w, const tap_piece *p, const float *sum) {
     flag_seen(w->call, seen);
 }
 
+/* Adds the sums of the subtrees below to the sum of a shard, from the smallest on. */
+static void add_levels(float *const *level, uint32_t levels, uint64_t size, float *sum) {
+    for (uint64_t i = 0; i < size; i += LANES) {
+        vf v = v_load(sum + i);
+        for (uint32_t l = 0; l < levels; l++) {
+            v = v_add(v_load(level[l] + i), v);
+        }
+        v_store(sum + i, v);
+    }
+}
+
 static void piece_task(void *user, uint32_t task, uint32_t thread) {
     const grad_w *w = user;
     const tap_piece p = piece_at(w, task);
-    const uint64_t size = w->sums;
-    float *sum = w->part + thread * levels_of(w) * size, *level = sum + size;
+    float *level[MAX_LEVELS], *sum = NULL; /* level[l]: the sum of 2^l shards */
+    const uint32_t levels = levels_of(w);
+    for (uint32_t l = 0; l < levels; l++) {
+        level[l] = w->part + ((uint64_t)thread * levels + l) * w->sums;
+    }
     for (uint32_t s = 0; s < w->g.shards; s++) {
-        (w->all ? ISA(dense_w_shard) : shard_sum)(w, &p, s, sum);
-        uint32_t l = 0;
-        for (; (s >> l & 1u) != 0; l++) {
-            for (uint64_t i = 0; i < size; i += LANES) {
-                v_store(sum + i, v_add(v_load(level + l * size + i), v_load(sum + i)));
-            }
+        uint32_t full = 0;
+        while ((s >> full & 1u) != 0) {
+            full++;
         }
-        memcpy(level + l * size, sum, size * sizeof *sum);
+        sum = level[full];
+        (w->all ? ISA(dense_w_shard) : shard_sum)(w, &p, s, sum);
+        if (full > 0) {
+            add_levels(level, full, w->sums, sum);
+        }
     }
     store_piece(w, &p, sum);
-}
-
-/* ---- few channels --------------------------------------------------------------------------- */
-
-/* Windows of one image: [c][padded row][ow][16], lane kw = x(row, ow*sw + kw). */
-static void make_windows(const grad_w *w, uint32_t n, float *to) {
-    const conv_geom *g = &w->g;
-    const float *x = (const float *)w->call->in[w->call->kernel->n_in - 1] + n * w->x.image;
-    for (uint32_t c = 0; c < g->c; c++) {
-        const float *plane = x + map_channel(&w->x, c);
-        for (uint32_t r = 0; r < g->h + 2 * g->ph; r++) {
-            const bool inside = r >= g->ph && r - g->ph < g->h;
-            for (uint32_t q = 0; q < g->ow; q++, to += LANES) {
-                const uint32_t left = q * g->sw - g->pw; /* wraps when negative */
-                if (inside && w->x.step == 1 && left < g->w && left + g->kw <= g->w) {
-                    v_store(to, v_load_n(plane + (uint64_t)(r - g->ph) * g->w + left, g->kw));
-                    continue;
-                }
-                float lane[LANES] = {0};
-                for (uint32_t k = 0; inside && k < g->kw; k++) {
-                    const uint32_t col = left + k;
-                    lane[k] =
-                        col < g->w ? plane[((uint64_t)(r - g->ph) * g->w + col) * w->x.step] : 0.0f;
-                }
-                memcpy(to, lane, sizeof lane);
-            }
-        }
-    }
-}
-
-/* Chunk sums of all output channels, added to part[o][c][kh][16]. */
-static void planar_chunk(const grad_w *w, const float *map, const item *list, const uint32_t *count,
-                         bool add, float *part) {
-    const conv_geom *g = &w->g;
-    sparse job = {.pitch = (ptrdiff_t)w->map_row, .out_pitch = LANES, .add = add};
-    for (uint32_t row = 0; row < g->kh; row += w->tap_rows) {
-        const sparse_fn kernel = ISA(sparse_kernel)(min_u32(w->tap_rows, g->kh - row), 1);
-        for (uint32_t o = 0; o < g->o; o++) {
-            job.item = list + o * list_length(w);
-            job.items = count[o];
-            for (uint32_t c = 0; c < g->c; c++) {
-                job.p = map + ((uint64_t)c * (g->h + 2 * g->ph) + row) * w->map_row;
-                job.out = part + ((uint64_t)o * g->c + c) * w->taps + row * LANES;
-                kernel(&job);
-            }
-        }
-    }
-}
-
-static void planar_shard(void *user, uint32_t shard, uint32_t thread) {
-    const grad_w *w = user;
-    const conv_geom *g = &w->g;
-    item *list = w->list + thread * w->out_width * list_length(w);
-    uint32_t *count = w->count + (uint64_t)thread * w->out_width;
-    float *gz = w->gz + (uint64_t)thread * g->oh * g->ow * LANES;
-    float *map = w->map + thread * w->chunk_images * w->map_image;
-    const uint64_t size = (uint64_t)g->o * g->c * w->taps;
-    float *part = w->part + shard * size;
-    uint32_t first, end;
-    shard_range(w->batch, g->shards, w->rows, shard, &first, &end);
-    if (first == end) {
-        memset(part, 0, size * sizeof *part);
-    }
-    for (uint32_t n = first; n < end; n += w->chunk_images) {
-        const uint32_t images = min_u32(w->chunk_images, end - n);
-        memset(count, 0, w->out_width * sizeof *count);
-        for (uint32_t i = 0; i < images; i++) {
-            make_windows(w, n + i, map + i * w->map_image);
-            list_image(w, n + i, i, list, count, gz);
-        }
-        planar_chunk(w, map, list, count, n > first, part);
-    }
-}
-
-/* Tree over the shards of output channel o. */
-static void planar_store(void *user, uint32_t o, uint32_t thread) {
-    (void)thread;
-    const grad_w *w = user;
-    const conv_geom *g = &w->g;
-    const uint32_t rows = g->c * g->kh;
-    float *gw = (float *)w->call->out[0] + (uint64_t)o * rows * g->kw;
-    vi seen = vi_set1(0);
-    for (uint32_t r = 0; r < rows; r++) {
-        const vf sum = ISA(shard_tree)(w->part + (o * (uint64_t)rows + r) * LANES,
-                                       (uint64_t)g->o * rows * LANES, g->shards);
-        const vf v = v_snap(sum, v_set1(cpu_grad_limit(w->call)));
-        seen = v_seen(seen, v_keep(vm_first(g->kw), v));
-        v_store_n(gw + (uint64_t)r * g->kw, v, g->kw);
-    }
-    flag_seen(w->call, seen);
 }
 
 /* ---- both ----------------------------------------------------------------------------------- */
@@ -321,14 +241,15 @@ static void run_grad_w(const cpu_call *call) {
     w.source = ISA(grad_source)(&w.g, call);
     w.rows = min_u32(cpu_rows(call), w.batch);
     if (w.planar) {
-        carver c = {.base = call->workspace, .used = w.few};
-        grad_w_few f = ISA(few_plan)(&w, cpu_pool_threads(call->pool), &c);
+        const uint32_t threads = cpu_pool_threads(call->pool);
+        carver c = {.base = call->workspace, .used = w.planar_at}, same = c;
+        grad_w_few f = ISA(few_plan)(&w, threads, &c);
+        grad_w_planar p = ISA(planar_plan)(&w, threads, &same);
         w.all = ISA(few_pays)(&f);
         if (w.all) {
             ISA(few_run)(&f);
         } else {
-            cpu_pool_run(call->pool, g->shards, planar_shard, &w);
-            cpu_pool_run(call->pool, g->o, planar_store, &w);
+            ISA(planar_run)(&p);
         }
     } else {
         if (w.padded) {
@@ -362,8 +283,9 @@ bool ISA(conv_grad_w)(const stn_kernel *k, uint32_t threads, cpu_impl *impl) {
         return false;
     }
     const grad_w w = grad_w_plan(k, threads, NULL);
-    const uint64_t map = (w.chunk_images + 1u) * w.map_image;
-    if ((w.planar && g.kw > LANES) || map >= UINT64_C(1) << 30) {
+    const uint64_t row = w.planar ? (uint64_t)g.ow * LANES * g.c : w.map_row * blocks_of(g.c);
+    if ((w.planar && g.kw > LANES) ||
+        (w.chunk_images + 1u) * (g.h + 2u * g.ph) * row >= UINT64_C(1) << 30) {
         return false;
     }
     impl->workspace = w.bytes;

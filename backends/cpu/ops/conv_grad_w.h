@@ -17,18 +17,18 @@ typedef struct grad_w {
     map_addr x;
     uint64_t map_row, map_image; /* what lists point into, in floats */
     uint32_t tap_rows, tap_vectors, row_pieces, col_pieces, channels;
-    uint64_t taps;       /* floats of all taps of one output channel and task (or channel) */
-    uint64_t sums;       /* floats of the sums of a task; wide */
-    uint64_t bytes, few; /* few: where the workspace of conv_grad_w_few.c begins */
+    uint64_t taps;             /* floats of all taps of one output channel and task (or channel) */
+    uint64_t sums;             /* floats of the sums of a task; wide */
+    uint64_t bytes, planar_at; /* planar_at: where planar kernels have their workspace */
     /* Workspace. */
     float *plane;    /* [batch][out_width]: bias gradient of every image */
-    item *list;      /* wide: [chunks][out_width][chunk_images*most]; planar: per thread */
-    uint32_t *count; /* wide: [chunks][out_width]; planar: per thread */
     float *gz;       /* per thread: one block */
+    item *list;      /* [chunks][out_width][chunk_images*most] */
+    uint32_t *count; /* [chunks][out_width] */
     float *dense;    /* in the place of the lists: gz of all images */
     term *terms;     /* and the pixels of a chunk */
-    float *map;      /* wide: padded copy of x; planar: per thread, windows of a chunk */
-    float *part;     /* wide: per thread, [MAX_LEVELS+1][out_width][taps]; planar: shard sums */
+    float *map;      /* padded copy of x */
+    float *part;     /* per thread: [levels][out_width][taps] */
 } grad_w;
 
 /* One task's taps: input block, first kernel row and column, and how many. */

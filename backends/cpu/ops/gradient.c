@@ -24,19 +24,19 @@ bool ISA(grad_readable)(const stn_kernel *k, const conv_geom *g) {
                                 (!g->pooled || k->in[2].layout == STN_NC16));
 }
 
-static bool pool_disjoint(const conv_geom *g) {
-    return g->pool_sh >= g->pool_kh && g->pool_sw >= g->pool_kw;
+bool ISA(grad_disjoint)(const conv_geom *g) {
+    return g->pooled && g->pool_sh >= g->pool_kh && g->pool_sw >= g->pool_kw;
 }
 
 uint32_t ISA(grad_most)(const conv_geom *g) {
-    return g->pooled && pool_disjoint(g) ? g->poh * g->pow : g->oh * g->ow;
+    return ISA(grad_disjoint)(g) ? g->poh * g->pow : g->oh * g->ow;
 }
 
 /* MAXPOOL_GRAD: each window gives its gradient to the pixel it took; overlapping windows add in
  * row-major order from +0, snapped at the end. */
 static void undo_pool(const conv_geom *g, const float *gy, const float *y, const uint8_t *index,
                       float *gz) {
-    const bool add = !pool_disjoint(g);
+    const bool add = !ISA(grad_disjoint)(g);
     memset(gz, 0, (uint64_t)g->oh * g->ow * LANES * sizeof *gz);
     for (uint32_t r = 0; r < g->poh; r++) {
         for (uint32_t q = 0; q < g->pow; q++) {
@@ -265,7 +265,7 @@ void ISA(grad_list)(const grad_source *s, uint32_t n, uint32_t block, const grad
                     float *scratch, float *plane) {
     const conv_geom *g = s->g;
     const grad_block b = grad_block_of(s, n, block);
-    if (g->pooled && pool_disjoint(g) && list_keys_fit(g, lists)) {
+    if (ISA(grad_disjoint)(g) && list_keys_fit(g, lists)) {
         list_windows(g, b.gy, b.y, b.index, lists, plane);
         return;
     }

@@ -58,6 +58,9 @@ uint64_t ISA(grad_count)(const conv_geom *g, const grad_block *b, float *scratch
 /* True if the layouts of gy, y and index are those that this file reads. */
 bool ISA(grad_readable)(const stn_kernel *k, const conv_geom *g);
 
+/* True if every pixel lies in at most one window of a pool. */
+bool ISA(grad_disjoint)(const conv_geom *g);
+
 /* Largest number of non-zeros of one channel of one image. */
 uint32_t ISA(grad_most)(const conv_geom *g);
 

@@ -1,4 +1,5 @@
-/* gradient_bits.h: gradients turned from vectors of channels to vectors of columns. */
+/* gradient_bits.h: gradients turned from vectors of channels to vectors of columns, or left as they
+ * are with their bits turned. */
 #include "gradient_bits.h"
 
 #define WINDOW_COLS 64u
@@ -97,4 +98,109 @@ void ISA(grad_windows)(const grad_source *s, uint32_t n, uint32_t block, const g
             fill_record(s->g, &row, to, i, r);
         }
     }
+}
+
+/* ---- pixels --------------------------------------------------------------------------------- */
+
+/* Pixels come in ascending order; the words before and after are zero already. */
+typedef struct pixel_notes {
+    uint32_t *bits;
+    uint32_t at; /* word that is collected */
+    vi word;
+    vf lane[STN_PLANE_LANES]; /* PLANE16 of the gradients */
+} pixel_notes;
+
+VEC void close_word(pixel_notes *s) {
+    vi_store((int32_t *)(void *)(s->bits + (uint64_t)s->at * LANES), s->word);
+}
+
+/* Pixel t has the gradient of those channels. */
+VEC void note_pixel(pixel_notes *s, uint32_t t, vm here, vf grad) {
+    if (t / GRAD_WORD != s->at) {
+        close_word(s);
+        s->word = vi_set1(0);
+        s->at = t / GRAD_WORD;
+    }
+    const vi bit = vi_set1((int32_t)(1u << t % GRAD_WORD));
+    s->word = vi_select(here, vi_or(s->word, bit), s->word);
+    vf *lane = &s->lane[t % STN_PLANE_LANES];
+    *lane = v_add(*lane, v_keep(here, grad));
+}
+
+/* Row dy of a row of windows; t: pixel of the first window's first column. */
+VEC void note_windows(pixel_notes *s, const conv_geom *g, const float *flow, const uint8_t *index,
+                      uint32_t t, uint32_t dy, const uint32_t kw) {
+    for (uint32_t q = 0; q < g->pow; q++, t += g->pool_sw) {
+        const vf grad = v_load(flow + q * LANES);
+        const vi taken = vi_load_u8(index + q * LANES);
+        const vm some = v_nonzero(grad);
+        for (uint32_t dx = 0; dx < kw; dx++) {
+            const vm here = vi_eq(taken, vi_set1((int32_t)(dy * kw + dx)));
+            note_pixel(s, t + dx, vm_and(here, some), grad);
+        }
+    }
+}
+
+static void note_pool(pixel_notes *s, const conv_geom *g, const grad_block *b, float *flow) {
+    for (uint32_t r = 0; r < g->poh; r++) {
+        const uint64_t at = (uint64_t)r * g->pow * LANES;
+        for (uint64_t i = at; i < at + (uint64_t)g->pow * LANES; i += LANES) {
+            v_store(flow + i, v_snap(undo_act(g, b->gy + i, b->y + i), v_set1(STN_LIM_G)));
+        }
+        for (uint32_t dy = 0; dy < g->pool_kh; dy++) {
+            const uint32_t t = (r * g->pool_sh + dy) * g->ow;
+            if (g->pool_kw == 2) {
+                note_windows(s, g, flow + at, b->index + at, t, dy, 2);
+            } else {
+                note_windows(s, g, flow + at, b->index + at, t, dy, g->pool_kw);
+            }
+        }
+    }
+}
+
+void ISA(grad_note)(const grad_source *s, uint32_t n, uint32_t block, float *flow, uint32_t *bits,
+                    float *plane) {
+    const conv_geom *g = s->g;
+    const grad_block b = grad_block_of(s, n, block);
+    pixel_notes notes = {.bits = bits, .word = vi_set1(0)};
+    for (uint32_t j = 0; j < STN_PLANE_LANES; j++) {
+        notes.lane[j] = v_zero();
+    }
+    memset(bits, 0, (uint64_t)grad_words(g) * LANES * sizeof *bits);
+    if (ISA(grad_disjoint)(g)) {
+        note_pool(&notes, g, &b, flow);
+    } else {
+        const float *gz = ISA(grad_dense)(g, &b, flow);
+        for (uint32_t t = 0; t < g->oh * g->ow; t++) {
+            const vf grad = v_load(gz + (uint64_t)t * LANES);
+            v_store(flow + (uint64_t)t * LANES, grad);
+            note_pixel(&notes, t, v_nonzero(grad), grad);
+        }
+    }
+    close_word(&notes);
+    if (plane != NULL) {
+        v_store(plane, v_fold_rows(notes.lane));
+    }
+}
+
+void ISA(grad_ask)(const grad_source *s, uint32_t n, uint32_t block, uint32_t j) {
+    const conv_geom *g = s->g;
+    const grad_block b = grad_block_of(s, n, block);
+    const uint32_t vectors = g->poh * g->pow, end = (j + 1) * vectors / LANES;
+    for (uint32_t i = j * vectors / LANES; i < end; i++) {
+        __builtin_prefetch(b.gy + (uint64_t)i * LANES, 0, 2);
+        if (g->act) {
+            __builtin_prefetch(b.y + (uint64_t)i * LANES, 0, 2);
+        }
+        if (g->pooled && i % 4 == 0) {
+            __builtin_prefetch(b.index + (uint64_t)i * LANES, 0, 2);
+        }
+    }
+}
+
+uint32_t ISA(grad_vector)(const conv_geom *g, uint32_t row, uint32_t col) {
+    if (!ISA(grad_disjoint)(g)) {
+        return row * g->ow + col;
+    }
+    return min_u32(row / g->pool_sh, g->poh - 1) * g->pow + min_u32(col / g->pool_sw, g->pow - 1);
 }

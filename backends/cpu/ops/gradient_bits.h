@@ -1,4 +1,5 @@
-/* Gradients of a convolution row by row with bits that tell which are not zero, for slide.h. */
+/* Gradients of a convolution with bits that tell which are not zero: by rows for slide.h, by pixels
+ * for conv_grad_w_planar.c. */
 #ifndef CPU_OPS_GRADIENT_BITS_H
 #define CPU_OPS_GRADIENT_BITS_H
 
@@ -31,5 +32,23 @@ void ISA(grad_lines)(const grad_source *s, uint32_t n, uint32_t block, const gra
 /* The same from the windows of a pool. */
 bool ISA(grad_has_windows)(const conv_geom *g);
 void ISA(grad_windows)(const grad_source *s, uint32_t n, uint32_t block, const grad_bits *to);
+
+/* Pixels: bit t % 32 of word t / 32 is pixel t of the convolution's output, row-major. */
+#define GRAD_WORD 32u
+
+/* Words of an image, an even number. */
+static inline uint32_t grad_words(const conv_geom *g) {
+    return 2 * ceil_div(g->oh * g->ow, 2 * GRAD_WORD);
+}
+/* Notes which gradients of one block of image n are not zero: bits [words][16 channels]. The
+ * gradients go to `flow` as they are met: one vector for every window of a pool whose windows do
+ * not overlap, otherwise one for every pixel; room for all pixels. plane (may be NULL): as in
+ * grad_list. */
+void ISA(grad_note)(const grad_source *s, uint32_t n, uint32_t block, float *flow, uint32_t *bits,
+                    float *plane);
+/* Asks the caches for the j-th of 16 parts of what grad_note reads of a block. */
+void ISA(grad_ask)(const grad_source *s, uint32_t n, uint32_t block, uint32_t j);
+/* Which vector of `flow` holds the gradient of that pixel. */
+uint32_t ISA(grad_vector)(const conv_geom *g, uint32_t row, uint32_t col);
 
 #endif
