@@ -161,6 +161,12 @@ static const struct block_shape {
     {{2, 18, 9, 37, 20, 3, 4, 1, 1, 1, 2, 2, 2, false}, 2, 2, 1, 0.0f},
     {{2, 5, 11, 50, 18, 4, 16, 1, 1, 3, 9, 2, 1, false}, 2, 2, 1, 0.1f},
     {{1, 17, 20, 33, 34, 7, 7, 1, 1, 0, 0, 1, 1, false}, 2, 2, 0, 0.0f},
+    /* Few channels: pairs of kernel rows with and without a ninth column, single rows, more of them
+     * than one pass takes. */
+    {{2, 3, 20, 27, 18, 11, 9, 1, 2, 3, 4, 2, 2, false}, 2, 2, 1, 0.0f},
+    {{3, 2, 19, 20, 5, 14, 9, 1, 1, 0, 1, 2, 3, false}, 0, 0, 1, 0.1f},
+    {{2, 2, 16, 22, 5, 7, 8, 2, 1, 1, 0, 2, 2, false}, 2, 2, 1, 0.0f},
+    {{2, 1, 20, 30, 4, 16, 12, 1, 1, 0, 0, 2, 2, false}, 2, 2, 0, 0.0f},
 };
 
 /* Forward only, with images that have a background. */
