@@ -32,16 +32,11 @@ static uint64_t fnv(uint64_t hash, const void *data, size_t bytes) {
 #define FNV_START UINT64_C(0xcbf29ce484222325)
 #define FNV_OTHER UINT64_C(0x9ae16a3b2f90404f)
 
-static void make_key(const stn_device *device, const ocl_program *p, char *key, size_t size) {
-    uint64_t a = FNV_START, b = FNV_OTHER, bytes = 0;
-    for (uint32_t i = 0; i < p->parts; i++) {
-        a = fnv(a, p->part[i], p->part_size[i]);
-        b = fnv(b, p->part[i], p->part_size[i]);
-        bytes += p->part_size[i];
-    }
+static void make_key(const stn_device *device, const ocl_text *t, char *key, size_t size) {
+    uint64_t a = fnv(FNV_START, t->at, t->size), b = fnv(FNV_OTHER, t->at, t->size);
     (void)snprintf(key, size, "%s|%s|%s|%s|%s|%s|%s|%llu|%016llx%016llx", device->info.platform,
                    device->info.vendor, device->info.name, device->info.driver, device->info.id,
-                   p->file, p->options, (unsigned long long)bytes, (unsigned long long)a,
+                   t->name, t->options, (unsigned long long)t->size, (unsigned long long)a,
                    (unsigned long long)b);
 }
 
@@ -113,12 +108,12 @@ static unsigned char *read_payload(FILE *file, const char *key, size_t *bytes) {
     return payload;
 }
 
-cl_program ocl_cache_load(stn_device *device, const ocl_program *program) {
+cl_program ocl_cache_load(stn_device *device, const ocl_text *text) {
     char key[1600], path[640];
     if (device->cache_dir[0] == '\0') {
         return NULL;
     }
-    make_key(device, program, key, sizeof key);
+    make_key(device, text, key, sizeof key);
     FILE *file = make_path(device, key, path, sizeof path) ? fopen(path, "rb") : NULL;
     if (file == NULL) {
         return NULL;
@@ -138,7 +133,7 @@ cl_program ocl_cache_load(stn_device *device, const ocl_program *program) {
     if (status != CL_SUCCESS || binary != CL_SUCCESS) {
         return NULL;
     }
-    if (cl.clBuildProgram(built, 1, &device->id, program->options, NULL, NULL) != CL_SUCCESS) {
+    if (cl.clBuildProgram(built, 1, &device->id, text->options, NULL, NULL) != CL_SUCCESS) {
         (void)cl.clReleaseProgram(built);
         return NULL;
     }
@@ -165,7 +160,7 @@ static bool write_file(const char *path, const char *key, const unsigned char *p
     return good;
 }
 
-void ocl_cache_store(stn_device *device, const ocl_program *program, cl_program built) {
+void ocl_cache_store(stn_device *device, const ocl_text *text, cl_program built) {
     char key[1600], path[640];
     size_t bytes = 0;
     if (device->cache_dir[0] == '\0' || !make_directory(device->cache_dir) ||
@@ -179,7 +174,7 @@ void ocl_cache_store(stn_device *device, const ocl_program *program, cl_program 
         return;
     }
     unsigned char *binaries[1] = {payload};
-    make_key(device, program, key, sizeof key);
+    make_key(device, text, key, sizeof key);
     if (cl.clGetProgramInfo(built, CL_PROGRAM_BINARIES, sizeof binaries, binaries, NULL) ==
             CL_SUCCESS &&
         make_path(device, key, path, sizeof path) && !write_file(path, key, payload, bytes)) {

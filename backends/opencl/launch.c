@@ -158,8 +158,10 @@ int32_t ocl_realise(stn_kernel *k, stn_err *err) {
             continue;
         }
         cl_int status = CL_SUCCESS;
+        char name[sizeof l->name + 16u];
         STN_TRY(ocl_program_build(k->device, l->program, err));
-        l->kernel = cl.clCreateKernel(l->program->program, l->name, &status);
+        ocl_kernel_name(l->program, l->name, name, sizeof name);
+        l->kernel = cl.clCreateKernel(l->program->program, name, &status);
         if (status != CL_SUCCESS) {
             l->kernel = NULL;
             return ocl_fail(err, STN_E_FAIL, status, l->name);

@@ -134,30 +134,36 @@ typedef struct ocl_source {
 } ocl_source;
 extern const ocl_source ocl_sources[]; /* generated; ends with a NULL name */
 
-#define OCL_MAX_PARTS 10u
-
 struct ocl_program {
     ocl_program *next;
     char file[32], options[320];
     cl_program program; /* NULL until compiled */
-    const char *part[OCL_MAX_PARTS];
-    size_t part_size[OCL_MAX_PARTS];
-    cl_uint parts;
+    bool shared;        /* another of the list releases it */
+    uint32_t unit;      /* number among those compiled together */
 };
+
+/* What is compiled, and under which name it is kept. */
+typedef struct ocl_text {
+    const char *name, *options;
+    char *at;
+    size_t size;
+} ocl_text;
 
 /* The device's program of (file, options), noted for compilation. options: "-DNAME=VALUE ...". */
 int32_t ocl_program_get(stn_device *device, const char *file, const char *options,
                         ocl_program **program, stn_err *err);
 /* Compiles (or loads from the cache) if that has not been done. */
 int32_t ocl_program_build(stn_device *device, ocl_program *program, stn_err *err);
+/* Name of a kernel in its program, as clCreateKernel wants it. */
+void ocl_kernel_name(const ocl_program *program, const char *name, char *out, size_t size);
 void ocl_programs_free(stn_device *device);
 int32_t ocl_prepare_end(stn_device *device,
                         void (*progress)(void *user, uint32_t done, uint32_t total), void *user,
                         stn_err *err);
 
 /* Binary cache: NULL on any doubt. */
-cl_program ocl_cache_load(stn_device *device, const ocl_program *program);
-void ocl_cache_store(stn_device *device, const ocl_program *program, cl_program built);
+cl_program ocl_cache_load(stn_device *device, const ocl_text *text);
+void ocl_cache_store(stn_device *device, const ocl_text *text, cl_program built);
 /* Chooses the directory: the option if given, else STN_CACHE_DIR, else ~/.cache/stn; empty where
  * the platform caches by itself. */
 void ocl_cache_choose(stn_device *device, const char *option);

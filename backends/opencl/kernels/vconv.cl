@@ -11,6 +11,11 @@
  * over the first kernel rows of windows that begin with background are all alike and made once;
  * otherwise windows of nothing else share their sums. An item does V_STRIPS rows of tiles.
  */
+#define finish FN(finish)
+#define mark_row FN(mark_row)
+#define clear_rows FN(clear_rows)
+#define background_sums FN(background_sums)
+#define vconv FN(vconv)
 #define NP (16 / V_NV)
 #define TAPS (V_KH * V_KW)
 #define OB ((V_O + 15) / 16)

@@ -1,3 +1,4 @@
+#define grad_w FN(grad_w)
 #define REP CAT(R, V_N)
 #define ZERO(i) float16 a##i = (float16)(0.0f);
 

@@ -6,6 +6,10 @@
  * for all slices of 16 channels. Each row of a kernel stands between zeros, so that no tap of a
  * term needs a test.
  */
+#define list_image FN(list_image)
+#define sum_tile FN(sum_tile)
+#define pad_w FN(pad_w)
+#define grad_x FN(grad_x)
 #define REP CAT(R, V_N)
 #define OB ((V_O + 15) / 16)
 #define TILES ((V_W + V_N - 1) / V_N)

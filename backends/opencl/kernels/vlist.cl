@@ -4,6 +4,8 @@
  * gy, y, index are NC16 [N][O/16][V_PH*V_PW][16]; an entry is (bits of g, offset), in row-major
  * order of the pixels (oh, ow) of the convolution's output. Leaving zeros out changes no bit (C4).
  */
+#define list_w FN(list_w)
+#define bias_planes FN(bias_planes)
 #define OB ((V_O + 15) / 16)
 
 /* For the weight gradient: list (segment, o) with the terms of the images of one chunk; offset of

@@ -14,6 +14,16 @@
  * all images of an item from the first cache. A frame is a piece of the kernel at every column that
  * it can have against a strip, so that every load is aligned.
  */
+#define turn16 FN(turn16)
+#define turn_row FN(turn_row)
+#define slide FN(slide)
+#define make_frames FN(make_frames)
+#define clear FN(clear)
+#define end_chunk FN(end_chunk)
+#define put_image FN(put_image)
+#define slide_images FN(slide_images)
+#define grad_images FN(grad_images)
+#define grad_x_slide FN(grad_x_slide)
 #define REP CAT(R, V_N)
 #define MERGED (V_POOL && V_SH == 1)
 #define LINES (V_POOL + 1)

@@ -8,6 +8,12 @@
  * that the words of a channel are its list of terms in the contract's order. V_BAND: words of 64
  * bits whose part of the table is walked for all channels while it is in the first cache.
  */
+#define make_row FN(make_row)
+#define clear_rows FN(clear_rows)
+#define make_windows FN(make_windows)
+#define note_image FN(note_image)
+#define sum_words FN(sum_words)
+#define grad_w_window FN(grad_w_window)
 #define REP CAT(R, V_KH)
 #define LINES (V_POOL + 1)
 #define OB ((V_O + 15) / 16)

@@ -1,0 +1,68 @@
+/* The flow into a convolution, for units that undo an activation (V_ACT) and a pool (V_POOL). */
+#define flow16 FN(flow16)
+#define term FN(term)
+#define map_t FN(map_t)
+
+/* NC16 [N][O/16][P][16]; V_POOL: behind a 2x2 max-pool. */
+typedef struct {
+    __global const float *gy, *y;
+    __global const uchar *index;
+} map_t;
+
+/* Value of pooled pixel p after activation, and its place k (2*dy + dx) in the window. No branches:
+ * half of them would be taken the wrong way. V_ACT: 1 relu, 2 leaky. */
+static inline float term(map_t m, uint p, float slope, __private uint *k) {
+    float g = m.gy[p * 16u];
+#if V_ACT == 1
+    g = as_float(as_uint(g) & (POS(m.y[p * 16u]) ? 0xffffffffu : 0u));
+#elif V_ACT == 2
+    g = act_bwd(g, m.y[p * 16u], slope);
+#endif
+#if V_POOL
+    *k = m.index[p * 16u];
+#else
+    *k = 0u;
+#endif
+    return stn_snap_g(g);
+}
+
+#define NONZERO(g) ((as_uint(g) << 1) != 0u ? 1u : 0u)
+
+/* The flow of 16 channels at pooled pixel `at`, and its places in the windows. */
+static inline float16 flow16(__global const float *gy, __global const float *y, uint at,
+                             float slope) {
+    float16 g = vload16(at, gy);
+#if V_ACT
+    g = act_bwd16(g, vload16(at, y), slope);
+#endif
+    return SNAP16(g, STN_LIM_G);
+}
+#if V_POOL
+#define WINDOW16(at) convert_int16(vload16(at, index))
+#else
+#define WINDOW16(at) ((int16)(0))
+#endif
+
+/* Appends (bits, place + column * V_COL) of the non-zero terms of 16 channels to the lists whose ends
+ * are p0 ... p15: a row of pooled pixels from `at` on, those of the upper or lower (down) row of
+ * their windows. Every term is written, and kept if it counts: no branches. */
+#define LIST_ROW(at, down, place)                                                                  \
+    for (uint px = 0u; px < V_PW; px++) {                                                          \
+        float16 g = flow16(gy, y, (at) + px, slope);                                               \
+        int16 k = WINDOW16((at) + px);                                                             \
+        int16 to = (place) + ((int16)((int)px * (V_POOL + 1)) + (k & (int16)(1))) * (V_COL);       \
+        int16 bits = as_int16(k >> 1 == (int16)((int)(down)) ? g : (float16)(0.0f));               \
+        uint2 entry[16];                                                                           \
+        int keep[16];                                                                              \
+        vstore16((int16)(bits.s0, to.s0, bits.s1, to.s1, bits.s2, to.s2, bits.s3, to.s3, bits.s4,  \
+                         to.s4, bits.s5, to.s5, bits.s6, to.s6, bits.s7, to.s7),                   \
+                 0, (__private int *)entry);                                                       \
+        vstore16((int16)(bits.s8, to.s8, bits.s9, to.s9, bits.sa, to.sa, bits.sb, to.sb, bits.sc,  \
+                         to.sc, bits.sd, to.sd, bits.se, to.se, bits.sf, to.sf),                   \
+                 1, (__private int *)entry);                                                       \
+        vstore16(((bits << 1) != (int16)(0)) & (int16)(1), 0, keep);                               \
+        R16(APPEND)                                                                                \
+    }
+#define APPEND(l)                                                                                  \
+    *p##l = entry[l];                                                                              \
+    p##l += keep[l];
