@@ -42,27 +42,3 @@ static inline float16 flow16(__global const float *gy, __global const float *y, 
 #else
 #define WINDOW16(at) ((int16)(0))
 #endif
-
-/* Appends (bits, place + column * V_COL) of the non-zero terms of 16 channels to the lists whose ends
- * are p0 ... p15: a row of pooled pixels from `at` on, those of the upper or lower (down) row of
- * their windows. Every term is written, and kept if it counts: no branches. */
-#define LIST_ROW(at, down, place)                                                                  \
-    for (uint px = 0u; px < V_PW; px++) {                                                          \
-        float16 g = flow16(gy, y, (at) + px, slope);                                               \
-        int16 k = WINDOW16((at) + px);                                                             \
-        int16 to = (place) + ((int16)((int)px * (V_POOL + 1)) + (k & (int16)(1))) * (V_COL);       \
-        int16 bits = as_int16(k >> 1 == (int16)((int)(down)) ? g : (float16)(0.0f));               \
-        uint2 entry[16];                                                                           \
-        int keep[16];                                                                              \
-        vstore16((int16)(bits.s0, to.s0, bits.s1, to.s1, bits.s2, to.s2, bits.s3, to.s3, bits.s4,  \
-                         to.s4, bits.s5, to.s5, bits.s6, to.s6, bits.s7, to.s7),                   \
-                 0, (__private int *)entry);                                                       \
-        vstore16((int16)(bits.s8, to.s8, bits.s9, to.s9, bits.sa, to.sa, bits.sb, to.sb, bits.sc,  \
-                         to.sc, bits.sd, to.sd, bits.se, to.se, bits.sf, to.sf),                   \
-                 1, (__private int *)entry);                                                       \
-        vstore16(((bits << 1) != (int16)(0)) & (int16)(1), 0, keep);                               \
-        R16(APPEND)                                                                                \
-    }
-#define APPEND(l)                                                                                  \
-    *p##l = entry[l];                                                                              \
-    p##l += keep[l];

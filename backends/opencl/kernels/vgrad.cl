@@ -3,25 +3,25 @@
 #define ZERO(i) float16 a##i = (float16)(0.0f);
 
 /* Weight gradient of a map in NC16: lanes are input channels, V_N accumulators the taps of kernel
- * row kh, unit = (slice of 16 channels, kh). One item per (unit, group of V_GROUP output channels)
+ * row kh, unit = (slice of 16 channels, kh). One item per (unit, group of `most` output channels)
  * walks all chunks of all shards; `stack` keeps the open sums of the tree over shards, level by
  * level, and the total of the shard in progress. */
-#define LEVEL (V_GROUP * V_N)
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack), WR(gw),
-       uint shards, uint chunks, uint capacity, uint levels, float limit, FLAGS) {
+       uint shards, uint chunks, uint capacity, uint levels, uint most, uint O, uint C, uint H, uint W,
+       uint KH, float limit, FLAGS) {
     GO(x), GO(length), GO(stack), GO(gw);
     uint unit = (uint)get_global_id(0), group = (uint)get_global_id(1);
     float16 ones = (float16)(one);
     int16 bad = (int16)(0);
-    uint slice = unit / V_KH, kh = unit % V_KH;
-    __global const float *xu = x + (slice * V_H + kh) * V_W * 16;
+    uint slice = unit / KH, kh = unit % KH;
+    __global const float *xu = x + (slice * H + kh) * W * 16;
     __global float16 *top = (__global float16 *)stack +
-                            (unit * ((V_O + V_GROUP - 1) / V_GROUP) + group) * (levels + 1u) * LEVEL;
+                            (unit * ((O + most - 1u) / most) + group) * (levels + 1u) * most * V_N;
     for (uint segment = 0u; segment < shards * chunks; segment++) {
         uint shard = segment / chunks, chunk = segment % chunks;
-        for (uint j = 0u; j < V_GROUP && group * V_GROUP + j < V_O; j++) {
-            uint o = group * V_GROUP + j, id = segment * ((V_O + 15) / 16 * 16) + o;
+        for (uint j = 0u; j < most && group * most + j < O; j++) {
+            uint o = group * most + j, id = segment * ((O + 15u) / 16u * 16u) + o;
             __global const uint2 *e = list + list_off + id * capacity, *end = e + length[id];
             __global float16 *sum = top + j * V_N;
             REP(ZERO)
@@ -42,10 +42,10 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
             }
             uint level = 0u;
             for (; ((shard >> level) & 1u) != 0u; level++) {
-                sum += LEVEL;
+                sum += most * V_N;
                 REP(RESUME)
             }
-            sum += LEVEL;
+            sum += most * V_N;
             if (shard + 1u < shards) {
                 REP(KEEP)
                 continue;
@@ -55,9 +55,9 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
         a##i = SNAP16(a##i, limit);                                                                \
         float each[16];                                                                            \
         vstore16(a##i, 0, each);                                                                   \
-        for (uint l = 0u; l < 16u && slice * 16u + l < V_C; l++) {                                 \
+        for (uint l = 0u; l < 16u && slice * 16u + l < C; l++) {                                 \
             CHECK(each[l]);                                                                        \
-            gw[((o * V_C + slice * 16u + l) * V_KH + kh) * V_N + i] = each[l];                     \
+            gw[((o * C + slice * 16u + l) * KH + kh) * V_N + i] = each[l];                     \
         }                                                                                          \
     }
             REP(STORE)

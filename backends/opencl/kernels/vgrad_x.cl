@@ -3,12 +3,11 @@
  *
  * A tile is V_N columns of a row of the input gradient. An item takes a block of images, lists for
  * every tile the non-zero terms that reach it (at most V_MOST), and sums the tiles from their lists
- * for all slices of 16 channels. Each row of a kernel stands between zeros, so that no tap of a
- * term needs a test.
+ * for all slices of 16 channels. Each row of a kernel stands between zeros (pad_w of vpack.cl), so
+ * that no tap of a term needs a test.
  */
 #define list_image FN(list_image)
 #define sum_tile FN(sum_tile)
-#define pad_w FN(pad_w)
 #define grad_x FN(grad_x)
 #define REP CAT(R, V_N)
 #define OB ((V_O + 15) / 16)
@@ -16,27 +15,6 @@
 #define CHUNKS ((V_O + V_CB - 1) / V_CB)
 #define MARGIN (V_N - 1)
 #define LENGTH (MARGIN + V_KW)
-
-/* Weights as rows of vectors of 16 input channels: row (slice, o, kh) holds MARGIN zeros and
- * the V_KW taps; one more row of zeros ends the table. One item per (slice, o), and one
- * for the last row. */
-__kernel void pad_w(RD(w), WR(out), uint total) {
-    GO(w), GO(out);
-    uint e = (uint)get_global_id(0), o = e % V_O, c = e / V_O * 16u;
-    if (e >= total) {
-        return;
-    }
-    out = out + e * (V_KH * LENGTH * 16);
-    for (uint i = 0u; i < (e + 1u < total ? V_KH : 1u) * LENGTH; i++) {
-        vstore16((float16)(0.0f), i, out);
-    }
-    for (uint l = 0u; l < 16u && c + l < V_C; l++) {
-        __global const float *from = w + (o * V_C + c + l) * (V_KH * V_KW);
-        for (uint i = 0u; i < V_KH * V_KW; i++) {
-            out[(i / V_KW * LENGTH + MARGIN + i % V_KW) * 16u + l] = from[i];
-        }
-    }
-}
 
 /* Lists of one image: (h, tile) with the terms that reach it, o ascending, then row-major; an entry
  * is (bits of g, place of its kernel against row and column 0 of the image).

@@ -1,22 +1,24 @@
 /* Lists of the non-zero terms of a block's gradient, for CPU devices: the block's activation and
  * 2x2 max-pool of stride 2 (V_POOL) or its activation alone are undone on the way.
  *
- * gy, y, index are NC16 [N][O/16][V_PH*V_PW][16]; an entry is (bits of g, offset), in row-major
+ * gy, y, index are NC16 [N][OB][height * width][16]; an entry is (bits of g, offset), in row-major
  * order of the pixels (oh, ow) of the convolution's output. Leaving zeros out changes no bit (C4).
  */
 #define list_w FN(list_w)
 #define bias_planes FN(bias_planes)
-#define OB ((V_O + 15) / 16)
 
 /* For the weight gradient: list (segment, o) with the terms of the images of one chunk; offset of
- * the input pixel under tap (0, 0). segment = shard * chunks + chunk. One item per 16 channels and
- * segment. */
-#define V_COL (V_SW * 16)
+ * the input pixel under tap (0, 0): `line` floats from one row to the next, `pitch` from one column
+ * to the next. segment = shard * chunks + chunk. One item per 16 channels and segment. */
 #define START(l) __global uint2 *p##l = out + l * capacity;
+#define APPEND(l)                                                                                  \
+    *p##l = entry[l];                                                                              \
+    p##l += keep[l];
 #define LENGTH(l) length[l] = (int)(p##l - (out + l * capacity));
 __kernel void list_w(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list_off, WRI(length),
                      float slope, uint rows, uint B, uint chunks, uint G, uint capacity,
-                     uint segments, float one) {
+                     uint segments, uint OB, uint height, uint width, uint pitch, uint line,
+                     uint ximage, float one) {
     GO(gy), GO(y), GO(index), GO(length);
     uint ob = (uint)get_global_id(0), segment = (uint)get_global_id(1);
     if (ob >= OB || segment >= segments) {
@@ -28,18 +30,36 @@ __kernel void list_w(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list
     length = length + id;
     R16(START)
     for (uint image = first; image < last; image++) {
-        for (uint row = 0u; row < V_PH * (V_POOL + 1); row++) {
-            uint at = ((image * OB + ob) * V_PH + row / (V_POOL + 1)) * V_PW;
-            int16 place = (int16)((int)(image * V_XIMAGE + row * V_SH * V_W * 16));
-            LIST_ROW(at, row % (V_POOL + 1), place)
+        for (uint row = 0u; row < height * (V_POOL + 1); row++) {
+            uint at = ((image * OB + ob) * height + row / (V_POOL + 1)) * width;
+            int16 place = (int16)((int)(image * ximage + row * line));
+            /* Every term is written, and kept if it counts: no branches. */
+            for (uint px = 0u; px < width; px++) {
+                float16 g = flow16(gy, y, at + px, slope);
+                int16 k = WINDOW16(at + px), col = (k & (int16)(1)) + (int16)((int)px * (V_POOL + 1));
+                int16 to = place + col * (int16)((int)pitch), down = k >> 1;
+                int16 bits = as_int16(down == (int16)((int)(row % (V_POOL + 1))) ? g : (float16)(0.0f));
+                uint2 entry[16];
+                int keep[16];
+                vstore16((int16)(bits.s0, to.s0, bits.s1, to.s1, bits.s2, to.s2, bits.s3, to.s3,
+                                 bits.s4, to.s4, bits.s5, to.s5, bits.s6, to.s6, bits.s7, to.s7),
+                         0, (__private int *)entry);
+                vstore16((int16)(bits.s8, to.s8, bits.s9, to.s9, bits.sa, to.sa, bits.sb, to.sb,
+                                 bits.sc, to.sc, bits.sd, to.sd, bits.se, to.se, bits.sf, to.sf),
+                         1, (__private int *)entry);
+                vstore16(((bits << 1) != (int16)(0)) & (int16)(1), 0, keep);
+                R16(APPEND)
+            }
         }
     }
     R16(LENGTH)
 }
-/* Bias gradient, PLANE16 of each image and 16 channels: part[n][V_O]. */
-__kernel void bias_planes(RD(gy), RD(y), RD8(index), WR(part), float slope, uint rows, float one) {
+
+/* Bias gradient, PLANE16 of each image and 16 channels: part[n][O]. */
+__kernel void bias_planes(RD(gy), RD(y), RD8(index), WR(part), float slope, uint rows, uint O,
+                          uint height, uint width, uint OW, float one) {
     GO(gy), GO(y), GO(index), GO(part);
-    uint ob = (uint)get_global_id(0), n = (uint)get_global_id(1);
+    uint ob = (uint)get_global_id(0), n = (uint)get_global_id(1), OB = (O + 15u) / 16u;
     if (n >= rows) {
         return;
     }
@@ -48,10 +68,10 @@ __kernel void bias_planes(RD(gy), RD(y), RD8(index), WR(part), float slope, uint
         lane[i] = (float16)(0.0f);
     }
     /* Pixels of the convolution's output row by row: the order within a lane counts. */
-    for (uint oh = 0u; oh < V_PH * (V_POOL + 1); oh++) {
-        for (uint px = 0u; px < V_PW; px++) {
-            uint at = (n * OB + ob) * V_PH * V_PW + oh / (V_POOL + 1) * V_PW + px;
-            uint first = oh * V_OW + px * (V_POOL + 1);
+    for (uint oh = 0u; oh < height * (V_POOL + 1); oh++) {
+        for (uint px = 0u; px < width; px++) {
+            uint at = (n * OB + ob) * height * width + oh / (V_POOL + 1) * width + px;
+            uint first = oh * OW + px * (V_POOL + 1);
             float16 g = vload16(at, gy);
 #if V_ACT
             g = act_bwd16(g, vload16(at, y), slope);
@@ -76,7 +96,7 @@ __kernel void bias_planes(RD(gy), RD(y), RD8(index), WR(part), float slope, uint
     }
     float each[16];
     vstore16(lane[0], 0, each);
-    for (uint l = 0u; l < 16u && ob * 16u + l < V_O; l++) {
-        part[n * V_O + ob * 16u + l] = each[l];
+    for (uint l = 0u; l < 16u && ob * 16u + l < O; l++) {
+        part[n * O + ob * 16u + l] = each[l];
     }
 }

@@ -25,11 +25,17 @@ static bool flow_fits(const stn_kernel *k, const ocl_geometry *g, const vec_flow
            gy->h == (pool ? g->oh / 2u : g->oh) && gy->w == (pool ? g->ow / 2u : g->ow);
 }
 
+static void flow_options(char *text, size_t size, const vec_flow *f) {
+    (void)snprintf(text, size, "-DV_ACT=%d -DV_POOL=%d", f->act ? (f->slope == 0.0f ? 1 : 2) : 0,
+                   f->index != NULL);
+}
+
 static void list_options(char *text, size_t size, const ocl_geometry *g, const vec_flow *f,
                          const char *more) {
-    (void)snprintf(text, size, "-DV_O=%u -DV_PH=%u -DV_PW=%u -DV_OW=%u -DV_ACT=%d -DV_POOL=%d %s",
-                   g->o, f->gy.h, f->gy.w, g->ow, f->act ? (f->slope == 0.0f ? 1 : 2) : 0,
-                   f->index != NULL, more);
+    char flow[40];
+    flow_options(flow, sizeof flow, f);
+    (void)snprintf(text, size, "-DV_O=%u -DV_PH=%u -DV_PW=%u -DV_OW=%u %s %s", g->o, f->gy.h,
+                   f->gy.w, g->ow, flow, more);
 }
 
 #define FLOW(f) (f)->gy.ref, (f)->y.ref, (f)->index != NULL ? (f)->index->ref : A_NONE
@@ -40,7 +46,7 @@ static void bias(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, const 
     uint64_t part = ocl_ws(k, (uint64_t)n * g->o * 4u);
     ocl_range planes = {{blocks, 1, 1}, 2u, {1, 1, 1}}, channels = ocl_items(g->o, false);
     OCL_EMIT(k, "vlist.cl", options, "bias_planes", &planes, FLOW(f), A_WS(part), A_F(f->slope),
-             A_ROWS(1), A_F(1.0f));
+             A_ROWS(1), A_U(g->o), A_U(f->gy.h), A_U(f->gy.w), A_U(g->ow), A_F(1.0f));
     OCL_EMIT(k, "reduce.cl", "", "shard_sum", &channels, A_WS(part), gb, A_U(g->o), A_ROWS(1),
              A_U((n + shards - 1u) / shards), A_U(shards), A_LIMIT, A_FLAGS);
 }
@@ -116,24 +122,21 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
     }
     uint64_t list = ocl_ws(k, entries * 8u), lengths = ocl_ws(k, lists * 4u);
     uint64_t stack = ocl_ws(k, (uint64_t)units * groups * (levels + 1u) * group * g->kw * 64u);
-    char more[160], options[320];
-    (void)snprintf(more, sizeof more, "-DV_SH=%u -DV_SW=%u -DV_W=%u -DV_XIMAGE=%u", g->sh, g->sw,
-                   x.w, (uint32_t)ocl_row(&x));
-    list_options(options, sizeof options, g, f, more);
+    char options[40];
+    flow_options(options, sizeof options, f);
     ocl_range range = {{blocks, segments, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vlist.cl", options, "list_w", &range, FLOW(f), A_WS8(list), A_WS(lengths),
              A_F(f->slope), A_ROWS(1), A_U(length), A_U(chunks), A_U(images), A_U(capacity),
-             A_U(segments), A_F(1.0f));
+             A_U(segments), A_U(blocks), A_U(f->gy.h), A_U(f->gy.w), A_U(g->sw * 16u),
+             A_U(g->sh * x.w * 16u), A_U((uint32_t)ocl_row(&x)), A_F(1.0f));
     if (gb.kind != OCL_ARG_NONE) {
         bias(k, g, f, options, gb, shards);
     }
-    (void)snprintf(options, sizeof options,
-                   "-DV_GROUP=%u -DV_N=%u -DV_O=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u", group,
-                   g->kw, g->o, g->c, x.h, x.w, g->kh);
+    (void)snprintf(options, sizeof options, "-DV_N=%u", g->kw);
     ocl_range items = {{units, groups, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vgrad.cl", options, "grad_w", &items, x.ref, A_WS8(list), A_WS(lengths),
-             A_WS(stack), gw, A_U(shards), A_U(chunks), A_U(capacity), A_U(levels), A_LIMIT,
-             A_FLAGS);
+             A_WS(stack), gw, A_U(shards), A_U(chunks), A_U(capacity), A_U(levels), A_U(group),
+             A_U(g->o), A_U(g->c), A_U(x.h), A_U(x.w), A_U(g->kh), A_LIMIT, A_FLAGS);
     return true;
 }
 
@@ -219,7 +222,8 @@ bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg
     list_options(options, sizeof options, g, f, more);
     ocl_range all = ocl_items((uint64_t)slices * g->o + 1u, false);
     ocl_range range = {{items, 1, 1}, 0, {1, 1, 1}};
-    OCL_EMIT(k, "vgrad_x.cl", options, "pad_w", &all, w, A_WS(packed), A_U(slices * g->o + 1u));
+    OCL_EMIT(k, "vpack.cl", "", "pad_w", &all, w, A_WS(packed), A_U(g->o), A_U(g->c), A_U(g->kh),
+             A_U(g->kw), A_U(tile - 1u), A_U(slices * g->o + 1u));
     OCL_EMIT(k, "vgrad_x.cl", options, "grad_x", &range, A_WS(packed), FLOW(f), A_WS8(list),
              A_WS(ends), gx.ref, A_F(f->slope), A_ROWS(1), A_U(block), A_FLAGS);
     return true;

@@ -2,28 +2,24 @@
  */
 #include "vec.h"
 
-/* Below this many multiply-adds packing costs more than it saves. */
-#define MIN_LINEAR 4096u
-
 typedef struct shape {
     uint32_t layout, c, pixels, o, row, vectors;
 } shape;
 
-static bool wanted(const stn_kernel *k, const ocl_view *x, uint32_t o, shape *s) {
+static bool shape_of(const stn_kernel *k, const ocl_view *x, uint32_t o, shape *s) {
     s->layout = x->layout;
     s->c = x->c;
     s->pixels = x->h * x->w;
     s->o = o;
     s->row = (uint32_t)ocl_row(x);
     s->vectors = (s->row + 15u) / 16u;
-    return k->device->device_class == OCL_CPU_VECTOR &&
-           (uint64_t)x->n * x->c * s->pixels * o >= MIN_LINEAR;
+    return k->device->device_class == OCL_CPU_VECTOR;
 }
 
 bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o, bool act,
                 float slope) {
     shape s;
-    if (!wanted(k, &x, o, &s)) {
+    if (!shape_of(k, &x, o, &s)) {
         return false;
     }
     uint32_t inputs = s.c * s.pixels, groups = (o + 15u) / 16u;
@@ -69,7 +65,7 @@ static void grad_w(stn_kernel *k, const shape *s, ocl_arg gy, ocl_view x, ocl_ar
 
 bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx) {
     shape s;
-    if (!wanted(k, &gx, gy.c, &s)) {
+    if (!shape_of(k, &gx, gy.c, &s)) {
         return false;
     }
     vec_flow f = {.gy = gy};
@@ -80,7 +76,7 @@ bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx) {
 
 bool vec_linear_grad_w(stn_kernel *k, ocl_view gy, ocl_view x, ocl_arg gw, uint32_t shards) {
     shape s;
-    if (!wanted(k, &x, gy.c, &s)) {
+    if (!shape_of(k, &x, gy.c, &s)) {
         return false;
     }
     grad_w(k, &s, gy.ref, x, gw, A_NONE, shards);
@@ -90,7 +86,7 @@ bool vec_linear_grad_w(stn_kernel *k, ocl_view gy, ocl_view x, ocl_arg gw, uint3
 bool vec_linear_grad(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg w, ocl_arg gw,
                      ocl_arg gb, ocl_view gx, uint32_t shards) {
     shape s;
-    if (x.layout != gx.layout || !wanted(k, &x, f->gy.c, &s)) {
+    if (x.layout != gx.layout || !shape_of(k, &x, f->gy.c, &s)) {
         return false;
     }
     ocl_arg gy = f->gy.ref, packed = prepare(k, &s, f, w, &gy);

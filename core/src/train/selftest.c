@@ -252,25 +252,33 @@ static bool in_layout(const stn_graph *g, stn_val v, uint32_t layout) {
     return v != STN_NO_VALUE && g->value[v].tensor.layout == layout;
 }
 
-/* The node is of the probe's operator, and one of its feature maps, if any, has this layout. */
+/* The sampler has code of its own for every filter and padding. */
+static bool same_sampler(const stn__node *node, const stn__probe *p) {
+    const stn_warp_params *a = &node->params.warp, *b = &p->params.warp;
+    bool sampler = p->op >= STN_OP_SAMPLE && p->op <= STN_OP_WARP_GRAD_THETA;
+    return !sampler || (a->filter == b->filter && a->padding == b->padding);
+}
+
+/* The node is of the probe's operator, and its feature maps, if any, have this layout; between
+ * layouts it goes with the blocked ones. */
 static bool like_probe(const stn_graph *g, const stn__node *node, const stn__probe *p,
                        uint32_t layout) {
-    if (node->op != p->op) {
+    if (node->op != p->op || !same_sampler(node, p)) {
         return false;
     }
-    bool same = !has_maps(p);
+    bool blocked = false;
     for (uint32_t i = 0; i < node->n_in && i < p->n_in; i++) {
-        same = same || (p->in[i].map && in_layout(g, node->in[i], layout));
+        blocked = blocked || (p->in[i].map && in_layout(g, node->in[i], STN_NC16));
     }
     for (uint32_t i = 0; i < node->n_out; i++) {
-        same = same || ((p->out_maps >> i & 1u) && in_layout(g, node->out[i], layout));
+        blocked = blocked || ((p->out_maps >> i & 1u) && in_layout(g, node->out[i], STN_NC16));
     }
-    return same;
+    return blocked == (layout == STN_NC16);
 }
 
 static bool run_needs(const stn_run *run, const stn__probe *p, uint32_t layout) {
     bool adds = run->net->micro.parts > 1; /* the sums of micro-batches */
-    bool needed = is_arithmetic(p) || (adds && p->op == STN_OP_SUM);
+    bool needed = (is_arithmetic(p) && layout == STN_NCHW) || (adds && p->op == STN_OP_SUM);
     for (uint32_t which = 0; which < 2; which++) {
         const stn_graph *g = &run->net->plan[which].graph;
         for (uint32_t i = 0; i < g->n_nodes && !needed; i++) {
