@@ -8,8 +8,8 @@
  * level, and the total of the shard in progress. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack), WR(gw),
-       uint shards, uint chunks, uint capacity, uint levels, uint most, uint O, uint C, uint H, uint W,
-       uint KH, float limit, FLAGS) {
+       uint shards, uint chunks, uint capacity, uint levels, uint most, uint O, uint C, uint H,
+       uint W, uint KH, float limit, FLAGS) {
     GO(x), GO(length), GO(stack), GO(gw);
     uint unit = (uint)get_global_id(0), group = (uint)get_global_id(1);
     float16 ones = (float16)(one);

@@ -36,9 +36,11 @@ __kernel void list_w(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list
             /* Every term is written, and kept if it counts: no branches. */
             for (uint px = 0u; px < width; px++) {
                 float16 g = flow16(gy, y, at + px, slope);
-                int16 k = WINDOW16(at + px), col = (k & (int16)(1)) + (int16)((int)px * (V_POOL + 1));
-                int16 to = place + col * (int16)((int)pitch), down = k >> 1;
-                int16 bits = as_int16(down == (int16)((int)(row % (V_POOL + 1))) ? g : (float16)(0.0f));
+                int16 k = WINDOW16(at + px), line_of = k >> 1;
+                int16 col = (k & (int16)(1)) + (int16)((int)px * (V_POOL + 1));
+                int16 to = place + col * (int16)((int)pitch);
+                int16 here = line_of == (int16)((int)(row % (V_POOL + 1)));
+                int16 bits = as_int16(here ? g : (float16)(0.0f));
                 uint2 entry[16];
                 int keep[16];
                 vstore16((int16)(bits.s0, to.s0, bits.s1, to.s1, bits.s2, to.s2, bits.s3, to.s3,
