@@ -4,18 +4,19 @@
 #define WORD 16u      /* pixels of a word of `dirty` */
 #define MOST_SPAN 48u /* pixels of a row under one tile that four words surely hold */
 
-static uint32_t span_of(const forward *f) {
-    return f->g.kw + CONV_TILE_W - 1;
+/* Pixels of a row under a tile of that width. */
+static uint32_t span_of(const forward *f, uint32_t width) {
+    return f->g.kw + width - 1;
 }
 
 void ISA(background_plan)(forward *f, uint32_t threads, carver *c) {
     background *b = &f->bg;
-    b->used = f->tiled && span_of(f) <= MOST_SPAN;
+    b->used = f->tiled && span_of(f, CONV_TILE_MOST) <= MOST_SPAN;
     if (!b->used) {
         return;
     }
     b->states = f->g.c == 1 ? f->g.kh + 1 : 2;
-    b->tiles = ceil_div(f->conv_cols, CONV_TILE_W);
+    b->tiles = conv_tiles(f->conv_cols);
     b->key_floats = blocks_of(f->g.c) * LANES;
     b->sums_floats = (uint64_t)f->groups * b->states * GROUP;
     b->lead_count = (uint64_t)f->images * f->unit_rows * b->tiles;
@@ -113,7 +114,6 @@ void ISA(background_find)(const forward *f, uint32_t thread, const float *x, con
                           uint32_t images, uint32_t rows) {
     const background *b = &f->bg;
     uint16_t *dirty = b->dirty + thread * b->dirty_count;
-    const uint64_t mask = (UINT64_C(1) << span_of(f)) - 1;
     uint32_t most = 0;
     set_key(f, thread, x);
     for (uint32_t i = 0; i < images; i++) {
@@ -122,12 +122,13 @@ void ISA(background_find)(const forward *f, uint32_t thread, const float *x, con
             const float *row =
                 source + i * f->source.image + (uint64_t)r * f->source_cols * f->source.step;
             const uint32_t marked = mark_row(f, b->key + thread * b->key_floats, row, dirty);
-            if (f->source_cols - marked < span_of(f)) {
+            if (f->source_cols - marked < span_of(f, CONV_TILE_LEAST)) {
                 memset(lead + (uint64_t)r * b->tiles, 0, b->tiles * sizeof *lead);
                 continue;
             }
-            for (uint32_t t = 0; t < b->tiles; t++) {
-                const uint32_t q = min_u32(t * CONV_TILE_W, f->conv_cols - CONV_TILE_W);
+            for (uint32_t t = 0, q = 0, next; t < b->tiles; t++, q = next) {
+                next = conv_tile_col(f->conv_cols, t + 1);
+                const uint64_t mask = (UINT64_C(1) << span_of(f, next - q)) - 1;
                 const uint16_t *d = dirty + q / WORD;
                 const uint64_t bits =
                     d[0] | (uint64_t)d[1] << 16 | (uint64_t)d[2] << 32 | (uint64_t)d[3] << 48;

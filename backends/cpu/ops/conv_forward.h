@@ -43,7 +43,7 @@ typedef struct forward {
     /* Workspace. */
     float *packed;      /* [groups][depth][GROUP] */
     term *terms;        /* [depth] */
-    int32_t *channel;   /* [C]: offset of a channel in the unit's source */
+    int32_t *line;      /* [C][KH]: offset of a row of taps in the unit's source */
     int32_t *pixel;     /* [pixels]: offset of a pixel's first tap in the unit's source */
     float *sums, *copy; /* per thread */
     float *carried;     /* per thread: [groups][carry][conv_cols][GROUP] */

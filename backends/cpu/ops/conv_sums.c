@@ -34,14 +34,10 @@ static void forward_unit(forward *f, uint32_t threads) {
     f->pixels = f->images * f->conv_rows * f->conv_cols;
 }
 
-/* True unless the pixels that tiles share cost more than a tile of terms does. */
+/* True if tiles of conv_tile.h serve: a single row would be computed twice. */
 static bool forward_tiled(const forward *f) {
-    const uint32_t rows = f->bands > 1 ? f->conv_rows - f->carry : f->conv_rows;
-    const uint32_t cols = f->conv_cols;
-    const uint64_t covered = (uint64_t)ceil_div(rows, CONV_TILE_H) * CONV_TILE_H *
-                             (ceil_div(cols, CONV_TILE_W) * CONV_TILE_W);
-    return f->g.sw == 1 && rows >= CONV_TILE_H && cols >= CONV_TILE_W &&
-           covered * 100 <= (uint64_t)rows * cols * (100 + CONV_TILE_GAIN);
+    const uint32_t rows = f->bands > 1 ? f->conv_rows - f->carry : f->images * f->conv_rows;
+    return f->g.sw == 1 && rows > 1 && f->conv_cols >= CONV_TILE_LEAST;
 }
 
 forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uint32_t threads,
@@ -64,7 +60,7 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
     f.copy_floats = f.padded ? f.images * f.source.image : 0;
 
     f.packed = carve(c, (uint64_t)f.groups * f.depth * GROUP * sizeof(float));
-    f.channel = carve(c, f.tiled ? g->c * sizeof(int32_t) : 0);
+    f.line = carve(c, f.tiled ? (uint64_t)g->c * g->kh * sizeof(int32_t) : 0);
     f.terms = carve(c, f.tiled ? 0 : f.depth * sizeof(term));
     f.pixel = carve(c, f.tiled ? 0 : f.pixels * sizeof(int32_t));
     f.sums = carve(c, threads * f.sums_floats * sizeof(float));
@@ -79,8 +75,9 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
 void ISA(forward_tables)(const forward *f) {
     const conv_geom *g = &f->g;
     if (f->tiled) {
-        for (uint32_t c = 0; c < g->c; c++) {
-            f->channel[c] = (int32_t)map_channel(&f->source, c);
+        for (uint32_t i = 0; i < g->c * g->kh; i++) {
+            f->line[i] = (int32_t)(map_channel(&f->source, i / g->kh) +
+                                   (uint64_t)(i % g->kh) * f->source_cols * f->source.step);
         }
         return;
     }
@@ -108,16 +105,16 @@ void ISA(forward_tables)(const forward *f) {
 
 /* Tiles of conv_tile.h for a unit and a group of output channels. */
 typedef struct tiles {
-    conv_tile_fn run;
+    const conv_tile_fn *run; /* by width */
     const float *source, *w; /* w: the weights of the chunk */
     float *sums;
-    uint32_t thread, group, conv_rows;
+    uint32_t thread, group, rows; /* rows: of pixels, of all images */
 } tiles;
 
 /* Stores the same sums for the pixels of a tile. */
-static void fill_tile(const conv_tile *job, const float *sums) {
-    for (uint32_t r = job->skip_h; r < CONV_TILE_H; r++) {
-        for (uint32_t q = job->skip_w; q < CONV_TILE_W; q++) {
+static void fill_tile(const conv_tile *job, uint32_t width, const float *sums) {
+    for (uint32_t r = 0; r < job->rows; r++) {
+        for (uint32_t q = 0; q < width; q++) {
             memcpy(job->out + (ptrdiff_t)r * job->out_pitch + q * GROUP, sums,
                    GROUP * sizeof *sums);
         }
@@ -125,69 +122,70 @@ static void fill_tile(const conv_tile *job, const float *sums) {
 }
 
 /* Leaves out the kernel rows that have nothing but background under all pixels of a tile: `lead`
- * rows of background lie under the first kernel row of the first pixel. True: none is left. */
-static bool skip_background(const forward *f, const tiles *t, conv_tile *job, uint32_t lead) {
+ * of them lie under both of its rows. True: none is left. */
+static bool skip_background(const forward *f, const tiles *t, conv_tile *job, uint32_t width,
+                            uint32_t lead) {
     const conv_geom *g = &f->g;
-    const uint32_t shared = job->row_step == 0 ? 0 : g->sh; /* rows down to the second pixel */
-    const uint32_t clear = lead > shared ? min_u32(lead - shared, g->kh) : 0;
+    const uint32_t clear = min_u32(lead, g->kh);
     if (clear == g->kh) {
         if (!job->add) {
-            fill_tile(job, background_sums(f, t->thread, t->group, f->bg.states - 1));
+            fill_tile(job, width, background_sums(f, t->thread, t->group, f->bg.states - 1));
         }
         return true;
     }
     if (g->c == 1) {
         job->start = background_sums(f, t->thread, t->group, clear);
-        job->kh = g->kh - clear;
-        job->x += clear * job->pitch;
+        job->lines = g->kh - clear;
+        job->line = f->line + clear;
         job->w = t->w + (uint64_t)clear * g->kw * GROUP;
     }
     return false;
 }
 
-/* Sums of one image of the unit over the channels of one chunk. The last tiles reach back over
- * pixels that are done; a single row of pixels (a last band) is the second row of its tile. */
-static void image_tiles(const forward *f, const tiles *t, conv_tile *job, uint32_t image) {
-    const uint32_t cols = f->conv_cols, step = f->source.step;
-    for (uint32_t r = 0; r < t->conv_rows; r += CONV_TILE_H) {
-        const uint32_t row = min_u32(r, max_u32(t->conv_rows, CONV_TILE_H) - CONV_TILE_H);
-        job->skip_h = t->conv_rows > 1 ? r - row : 1;
-        for (uint32_t q = 0; q < cols; q += CONV_TILE_W) {
-            const uint32_t col = min_u32(q, cols - CONV_TILE_W);
-            job->skip_w = q - col;
-            job->x = t->source + image * f->source.image +
-                     ((uint64_t)row * f->g.sh * f->source_cols + col) * step;
-            job->out = t->sums + ((uint64_t)(image * f->conv_rows + row) * cols + col) * GROUP;
-            if (!f->bg.used || !skip_background(f, t, job,
-                                                background_lead(f, t->thread, image, row * f->g.sh,
-                                                                q / CONV_TILE_W))) {
-                t->run(job);
+/* Sums of two rows of pixels over the channels of one chunk, from row `row` of the unit on. The two
+ * may belong to different images. */
+static void row_tiles(const forward *f, const tiles *t, conv_tile *job, uint32_t row) {
+    const uint32_t cols = f->conv_cols, count = conv_tiles(cols);
+    uint32_t image[2], line[2];
+    const float *x[2];
+    job->rows = min_u32(2, t->rows - row);
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t at = min_u32(row + i, t->rows - 1);
+        image[i] = at / f->conv_rows;
+        line[i] = at % f->conv_rows * f->g.sh;
+        x[i] = t->source + image[i] * f->source.image +
+               (uint64_t)line[i] * f->source_cols * f->source.step;
+    }
+    job->row_step = x[1] - x[0];
+    for (uint32_t i = 0, col = 0, next; i < count; i++, col = next) {
+        next = conv_tile_col(cols, i + 1);
+        job->x = x[0] + (uint64_t)col * f->source.step;
+        job->out = t->sums + ((uint64_t)row * cols + col) * GROUP;
+        if (f->bg.used) {
+            const uint32_t lead = min_u32(background_lead(f, t->thread, image[0], line[0], i),
+                                          background_lead(f, t->thread, image[1], line[1], i));
+            if (skip_background(f, t, job, next - col, lead)) {
+                continue;
             }
         }
+        t->run[next - col - CONV_TILE_LEAST](job);
     }
 }
 
 /* unit_sums with tiles of conv_tile.h. */
-static void unit_tiles(const forward *f, tiles *t, uint32_t vectors, uint32_t images) {
+static void unit_tiles(const forward *f, tiles *t, uint32_t vectors) {
     const conv_geom *g = &f->g;
     const uint32_t taps = g->kh * g->kw, chunk = f->chunk / taps;
     static const float zeros[GROUP];
-    conv_tile job = {.pitch = (ptrdiff_t)f->source_cols * f->source.step,
-                     .kh = g->kh,
-                     .kw = g->kw,
-                     .start = zeros};
-    if (t->conv_rows > 1) {
-        job.row_step = job.pitch * g->sh;
-        job.out_pitch = (ptrdiff_t)f->conv_cols * GROUP;
-    }
-    t->run = ISA(conv_tile_kernel)(vectors, g->kw, f->source.step);
+    conv_tile job = {.kw = g->kw, .start = zeros, .out_pitch = (ptrdiff_t)f->conv_cols * GROUP};
+    t->run = ISA(conv_tile_kernels)(vectors, g->kw, f->source.step);
     for (uint32_t c = 0; c < g->c; c += chunk) {
-        job.channel = f->channel + c;
-        job.channels = min_u32(chunk, g->c - c);
+        job.line = f->line + (uint64_t)c * g->kh;
+        job.lines = min_u32(chunk, g->c - c) * g->kh;
         job.w = t->w = f->packed + ((uint64_t)t->group * f->depth + (uint64_t)c * taps) * GROUP;
         job.add = c > 0;
-        for (uint32_t i = 0; i < images; i++) {
-            image_tiles(f, t, &job, i);
+        for (uint32_t row = 0; row < t->rows; row += 2) {
+            row_tiles(f, t, &job, row);
         }
     }
 }
@@ -215,11 +213,11 @@ static void unit_sums(const forward *f, const float *source, uint32_t group, uin
 void ISA(forward_sums)(const forward *f, uint32_t thread, uint32_t group, const float *source,
                        uint32_t images, uint32_t conv_rows, float *sums) {
     const uint32_t vectors = min_u32(TILE_V, blocks_of(f->g.o) - group * TILE_V);
+    const uint32_t rows = images > 1 ? images * f->conv_rows : conv_rows;
     if (f->tiled) {
-        tiles t = {NULL, source, NULL, sums, thread, group, conv_rows};
-        unit_tiles(f, &t, vectors, images);
+        tiles t = {NULL, source, NULL, sums, thread, group, rows};
+        unit_tiles(f, &t, vectors);
     } else {
-        const uint32_t rows = images > 1 ? images * f->conv_rows : conv_rows;
         unit_sums(f, source, group, vectors, rows * f->conv_cols, sums);
     }
 }
