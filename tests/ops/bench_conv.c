@@ -3,9 +3,10 @@
  *     bench_conv layers [batch [kernel set [prefix of layers' names [operators, of f, x and w]]]]
  *     bench_conv sweep  [batch [kernel set]]
  *
- * layers: those of the study's networks. sweep: shapes one step away from a usual one, and how many
- * times more a multiply-add costs there than in the usual one; the worst come last.
- * GFLOP/s of processor time (minimum of some runs), dense work counted.
+ * layers: those of the study's networks, in GFLOP/s of processor time (minimum of some runs), dense
+ * work counted. sweep: unusual shapes against the usual shape next to them that does no less work
+ * (stride 1, an odd kernel, whole blocks of channels, a map of a multiple of 8); printed are those
+ * that take more than WORST times as long, and the worst of each operator.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
@@ -18,6 +19,8 @@
 
 #define SECONDS 0.25 /* of runs for a figure, but at least MIN_RUNS */
 #define MIN_RUNS 4u
+#define SWEEP_SECONDS 0.01
+#define WORST 3.0
 
 /* zeros: quarters of the gradients that relu and dropout leave zero. */
 typedef struct layer {
@@ -183,6 +186,63 @@ static int32_t show_layers(optest_dev *dev, uint32_t batch, const char *prefix, 
     return STN_OK;
 }
 
+static int32_t time_of(optest_dev *dev, const layer *l, uint32_t op, uint32_t batch, double *best,
+                       stn_err *err) {
+    bench b;
+    bench_of(&b, l, op, batch);
+    return measure(dev, l, &b, SWEEP_SECONDS, best, err);
+}
+
+static uint32_t round_up(uint32_t x, uint32_t to) {
+    return (x + to - 1) / to * to;
+}
+
+/* The usual shape with at least as many output pixels, taps and channels. */
+static layer usual_of(const layer *l) {
+    const uint32_t side = (l->side + 2 * l->pad - l->k) / l->stride + 1;
+    const uint32_t k = l->k < 3 ? 3 : l->k | 1u;
+    return (layer){.c = l->c == 1 ? 1 : round_up(l->c, 16),
+                   .side = round_up(side, 8),
+                   .o = l->o,
+                   .k = k,
+                   .stride = 1,
+                   .pad = k / 2,
+                   .pool = l->pool,
+                   .pool_stride = l->pool_stride,
+                   .zeros = l->zeros};
+}
+
+static int32_t sweep(optest_dev *dev, uint32_t batch, stn_err *err) {
+    static const uint32_t kernels[] = {1, 2, 3, 4, 6, 8, 11}, channels[] = {1, 2, 3, 5, 8, 17, 33},
+                          sides[] = {5, 8, 11, 19, 33, 64};
+    static const char *const names[] = {"forward", "grad x", "grad w"};
+    double worst[3] = {0};
+    for (uint32_t i = 0; i < 7 * 7 * 6 * 3; i++) {
+        const uint32_t k = kernels[i % 7];
+        const layer l = {.c = channels[i / 7 % 7],
+                         .side = sides[i / 49 % 6],
+                         .o = 32,
+                         .k = k,
+                         .stride = i / 294 + 1,
+                         .pad = k / 2,
+                         .zeros = 2};
+        const layer usual = usual_of(&l);
+        for (uint32_t op = 0; op < 3; op++) {
+            double time, other;
+            STN_TRY(time_of(dev, &l, STN_OP_CONV_BLOCK + op, batch, &time, err));
+            STN_TRY(time_of(dev, &usual, STN_OP_CONV_BLOCK + op, batch, &other, err));
+            worst[op] = fmax(worst[op], time / other);
+            if (time / other > WORST) {
+                printf("%-8s %2u channels, side %2u, kernel %2u, stride %u: %5.2f times\n",
+                       names[op], l.c, l.side, l.k, l.stride, time / other);
+                fflush(stdout);
+            }
+        }
+    }
+    printf("worst: forward %.2f, grad x %.2f, grad w %.2f\n", worst[0], worst[1], worst[2]);
+    return STN_OK;
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "layers", *set = argc > 3 ? argv[3] : "auto";
     const uint32_t batch = argc > 2 ? (uint32_t)atoi(argv[2]) : 16;
@@ -194,9 +254,9 @@ int main(int argc, char **argv) {
     int32_t status = optest_load(optest_plugin_path("cpu", path, sizeof path), &backend, &err);
     status = status != STN_OK ? status : optest_open(backend, 0, options, &dev, &err);
     if (status == STN_OK) {
-        (void)what;
-        status =
-            show_layers(&dev, batch, argc > 4 ? argv[4] : "", argc > 5 ? argv[5] : "fxw", &err);
+        status = strcmp(what, "sweep") == 0 ? sweep(&dev, batch, &err)
+                                            : show_layers(&dev, batch, argc > 4 ? argv[4] : "",
+                                                          argc > 5 ? argv[5] : "fxw", &err);
         optest_close(&dev);
     }
     if (status != STN_OK) {
