@@ -38,12 +38,17 @@ static const struct conv_shape {
     /* Kernels higher than a window of registers, and more columns over a vector than 64. */
     {2, 1, 31, 18, 5, 25, 3, 1, 1, 3, 1, 2, 2, false},
     {1, 2, 4, 150, 3, 2, 60, 1, 1, 1, 9, 1, 1, false},
-    /* Several chunks under tiles of pixels that overlap at the right, at the bottom, and at both.
-     */
+    /* Several chunks under tiles of every width, bands of images, a last row alone. */
     {1, 33, 14, 37, 20, 3, 3, 1, 1, 0, 0, 1, 1, false},
     {1, 33, 37, 14, 33, 3, 3, 1, 1, 0, 0, 1, 1, false},
     {1, 17, 37, 14, 40, 5, 5, 1, 1, 0, 0, 1, 1, false},
     {1, 3, 5, 38, 20, 3, 3, 1, 1, 0, 0, 1, 1, false}, /* a band of two rows and one of one */
+    /* Pairs of rows from two images, and an image's last row without another. */
+    {5, 33, 11, 11, 33, 3, 3, 1, 1, 1, 1, 1, 5, false},
+    {3, 2, 7, 8, 17, 1, 3, 1, 1, 0, 0, 1, 3, false},
+    {6, 1, 9, 11, 16, 9, 9, 1, 1, 0, 0, 1, 5, false}, /* rows of three pixels, one an image */
+    {2, 5, 3, 25, 40, 3, 3, 1, 1, 1, 1, 1, 2, false},
+    {4, 1, 128, 130, 64, 1, 1, 1, 1, 0, 0, 1, 3, false}, /* 16 MiB of outputs and more */
 };
 
 static uint32_t out_size(uint32_t in, uint32_t window, uint32_t stride, uint32_t pad) {

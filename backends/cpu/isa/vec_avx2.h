@@ -47,6 +47,14 @@ VEC void v_store(float *p, vf x) {
     _mm256_storeu_ps(p, x.a);
     _mm256_storeu_ps(p + 8, x.b);
 }
+#define V_STREAM_ALIGN 32u
+VEC void v_stream(float *p, vf x) {
+    _mm256_stream_ps(p, x.a);
+    _mm256_stream_ps(p + 8, x.b);
+}
+VEC void v_stream_end(void) {
+    _mm_sfence();
+}
 VEC vf v_load_n(const float *p, uint32_t n) {
     float lane[16] = {0};
     memcpy(lane, p, n * sizeof *p);

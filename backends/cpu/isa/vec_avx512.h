@@ -24,6 +24,14 @@ VEC vf v_load(const float *p) {
 VEC void v_store(float *p, vf x) {
     _mm512_storeu_ps(p, x);
 }
+/* Past the caches, to an aligned place; v_stream_end before another thread may read it. */
+#define V_STREAM_ALIGN 64u
+VEC void v_stream(float *p, vf x) {
+    _mm512_stream_ps(p, x);
+}
+VEC void v_stream_end(void) {
+    _mm_sfence();
+}
 /* The first n <= 16 lanes; the others are +0 or not written. */
 VEC vf v_load_n(const float *p, uint32_t n) {
     return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);

@@ -60,6 +60,12 @@ VEC vf v_load(const float *p) {
 VEC void v_store(float *p, vf x) {
     memcpy(p, &x, sizeof x);
 }
+#define V_STREAM_ALIGN 1u
+VEC void v_stream(float *p, vf x) {
+    v_store(p, x);
+}
+VEC void v_stream_end(void) {
+}
 VEC vf v_load_n(const float *p, uint32_t n) {
     float lane[16] = {0};
     memcpy(lane, p, n * sizeof *p);

@@ -48,8 +48,17 @@ typedef struct forward {
     float *sums, *copy; /* per thread */
     float *carried;     /* per thread: [groups][carry][conv_cols][GROUP] */
     uint64_t sums_floats, copy_floats, carried_floats;
+    bool stream; /* of a call, as the next: outputs go past the caches */
     const cpu_call *call;
 } forward;
+
+/* What the next unit will read, asked for tile by tile while this one computes. */
+typedef struct ahead {
+    const float *next;
+    uint32_t pieces;      /* still to come, the present one included */
+    uint64_t floats, gap; /* of a piece; from its end to the next one */
+    uint64_t left, step;  /* of the present piece; to ask for at a tile */
+} ahead;
 
 /* Rows of the convolution under that many rows of the pool. */
 static inline uint32_t conv_rows_of(const conv_geom *g, uint32_t pooled_rows) {
@@ -62,9 +71,9 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
 /* Before the units of a call; `packed` is the caller's. */
 void ISA(forward_tables)(const forward *f);
 /* Sums of a group of output channels for the first conv_rows rows of a unit, whose first image
- * begins at `source`: [image][conv_rows][conv_cols][GROUP]. */
+ * begins at `source`: [image][conv_rows][conv_cols][GROUP]. next may be NULL. */
 void ISA(forward_sums)(const forward *f, uint32_t thread, uint32_t group, const float *source,
-                       uint32_t images, uint32_t conv_rows, float *sums);
+                       uint32_t images, uint32_t conv_rows, float *sums, ahead *next);
 
 /* Fills in the plan of `f->bg`; with a workspace its pointers too. */
 void ISA(background_plan)(forward *f, uint32_t threads, carver *c);

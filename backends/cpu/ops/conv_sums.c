@@ -1,17 +1,17 @@
 /* The sums of a convolution, unit by unit: what conv_forward.c and conv_grad_x_dense.c share.
  *
- * Work is cut into units of some 256 pixels of the convolution: several small images or a band of
- * rows of a large one. A unit keeps its sums [pixel][vectors][16 output channels] in the near
- * cache and runs chunk by chunk, so that the weights of a chunk are used by all its pixels while
- * they are close. Where windows of the pool overlap, the rows that two bands share are kept for the
- * next one, if there are enough images to give a task all bands of one. Tiles leave out what lies
- * on the background of an image.
+ * Work is cut into units of some 1024 pixels of the convolution: several small images or a band of
+ * rows of a large one. A unit keeps its sums [pixel][vectors][16 output channels] in the
+ * second-level cache and runs chunk by chunk, so that the weights of a chunk are used by all its
+ * pixels while they are close. Where windows of the pool overlap, the rows that two bands share are
+ * kept for the next one, if there are enough images to give a task all bands of one. Tiles leave
+ * out what lies on the background of an image.
  */
 #include "conv_forward.h"
 
-#define UNIT_PIXELS 256u
+#define UNIT_PIXELS 1024u
 
-/* Chooses the unit so that there are a few for every thread and 64 to 256 pixels in each. */
+/* Chooses the unit so that there are a few for every thread and 64 to 1024 pixels in each. */
 static void forward_unit(forward *f, uint32_t threads) {
     const conv_geom *g = &f->g;
     f->conv_cols = (g->pow - 1) * g->pool_sw + g->pool_kw;
@@ -20,7 +20,7 @@ static void forward_unit(forward *f, uint32_t threads) {
     while (target > 64 && (uint64_t)g->n * per_image < (uint64_t)target * threads * 4) {
         target /= 2;
     }
-    f->images = max_u32(1, target / per_image);
+    f->images = max_u32(1, (target + per_image / 2) / per_image);
     f->images = min_u32(f->images, g->n);
     f->rows = g->poh;
     f->carry = g->n >= 4 * threads && g->pool_kh > g->pool_sh ? g->pool_kh - g->pool_sh : 0;
@@ -37,7 +37,9 @@ static void forward_unit(forward *f, uint32_t threads) {
 /* True if tiles of conv_tile.h serve: a single row would be computed twice. */
 static bool forward_tiled(const forward *f) {
     const uint32_t rows = f->bands > 1 ? f->conv_rows - f->carry : f->images * f->conv_rows;
-    return f->g.sw == 1 && rows > 1 && f->conv_cols >= CONV_TILE_LEAST;
+    const uint32_t cols = f->conv_cols, widest = conv_tiles(cols) * CONV_TILE_MOST;
+    return f->g.sw == 1 && rows > 1 && cols >= CONV_TILE_LEAST &&
+           cols * 100u >= widest * CONV_TILE_FULL;
 }
 
 forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uint32_t threads,
@@ -109,7 +111,22 @@ typedef struct tiles {
     const float *source, *w; /* w: the weights of the chunk */
     float *sums;
     uint32_t thread, group, rows; /* rows: of pixels, of all images */
+    ahead *next;
 } tiles;
+
+static void ask_ahead(ahead *a) {
+    for (uint64_t done = 0; a->pieces > 0 && done < a->step; done += LANES) {
+        const uint64_t line = a->left < LANES ? a->left : LANES;
+        __builtin_prefetch(a->next, 0, 2);
+        a->next += line;
+        a->left -= line;
+        if (a->left == 0) {
+            a->left = a->floats;
+            a->pieces--;
+            a->next += a->pieces > 0 ? a->gap : 0;
+        }
+    }
+}
 
 /* Stores the same sums for the pixels of a tile. */
 static void fill_tile(const conv_tile *job, uint32_t width, const float *sums) {
@@ -168,6 +185,9 @@ static void row_tiles(const forward *f, const tiles *t, conv_tile *job, uint32_t
                 continue;
             }
         }
+        if (t->next != NULL) {
+            ask_ahead(t->next);
+        }
         t->run[next - col - CONV_TILE_LEAST](job);
     }
 }
@@ -211,11 +231,11 @@ static void unit_sums(const forward *f, const float *source, uint32_t group, uin
 }
 
 void ISA(forward_sums)(const forward *f, uint32_t thread, uint32_t group, const float *source,
-                       uint32_t images, uint32_t conv_rows, float *sums) {
+                       uint32_t images, uint32_t conv_rows, float *sums, ahead *next) {
     const uint32_t vectors = min_u32(TILE_V, blocks_of(f->g.o) - group * TILE_V);
     const uint32_t rows = images > 1 ? images * f->conv_rows : conv_rows;
     if (f->tiled) {
-        tiles t = {NULL, source, NULL, sums, thread, group, rows};
+        tiles t = {NULL, source, NULL, sums, thread, group, rows, next};
         unit_tiles(f, &t, vectors);
     } else {
         unit_sums(f, source, group, vectors, rows * f->conv_cols, sums);
