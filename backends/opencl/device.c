@@ -2,6 +2,7 @@
 #include "ocl.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -218,6 +219,19 @@ static const char *option(const stn_options *options, const char *name) {
     return "";
 }
 
+/* The option's number, 0 where it is not given. */
+static int32_t read_number(const stn_options *options, const char *name, uint64_t most,
+                           uint64_t *number, stn_err *err) {
+    const char *text = option(options, name);
+    char *end = NULL;
+    *number = *text == '\0' ? 0 : strtoull(text, &end, 10);
+    if (*number > most || *text == '-' || (end != NULL && (*end != '\0' || end == text))) {
+        return stn_fail(err, STN_E_USAGE, "opencl: %s is '%.32s', must be 0..%" PRIu64, name, text,
+                        most);
+    }
+    return STN_OK;
+}
+
 static int32_t read_options(stn_device *d, const stn_options *options, stn_err *err) {
     const char *kind = option(options, "device-class"), *math = option(options, "math");
     const char *profile = option(options, "profile"), *work = option(options, "min-work");
@@ -235,17 +249,14 @@ static int32_t read_options(stn_device *d, const stn_options *options, stn_err *
         return stn_fail(err, STN_E_USAGE, "opencl: math is '%.32s', must be exact or fast", math);
     }
     char *end = NULL;
+    uint64_t units = 0;
     d->min_work = *work == '\0' ? MIN_WORK : strtoull(work, &end, 10);
     if (end != NULL && (end == work || *end != '\0' || *work == '-')) {
         return stn_fail(err, STN_E_USAGE, "opencl: min-work is '%.32s', must be a number", work);
     }
-    const char *group = option(options, "max-group");
-    end = NULL;
-    unsigned long most = *group == '\0' ? 0 : strtoul(group, &end, 10);
-    if (most > 4096 || *group == '-' || (end != NULL && (*end != '\0' || end == group))) {
-        return stn_fail(err, STN_E_USAGE, "opencl: max-group is '%.32s', must be 0..4096", group);
-    }
-    d->group_cap = most;
+    STN_TRY(read_number(options, "max-group", 4096, &d->group_cap, err));
+    STN_TRY(read_number(options, "compute-units", 65535, &units, err));
+    d->info.compute_units = units != 0 ? (uint32_t)units : d->info.compute_units;
     d->fast_math = strcmp(math, "fast") == 0;
     d->profile = strcmp(profile, "true") == 0 || strcmp(profile, "1") == 0 ||
                  strcmp(profile, "yes") == 0 || strcmp(profile, "on") == 0;
@@ -296,6 +307,7 @@ int32_t ocl_device_open(uint32_t index, const stn_options *options, stn_device *
     d->info = found[index].info;
     d->max_group = device_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t));
     d->max_alloc = d->info.max_alloc;
+    d->local_memory = device_number(d->id, CL_DEVICE_LOCAL_MEM_SIZE, 8);
     (void)pthread_mutex_init(&d->lock, NULL);
     int32_t status = read_options(d, options, err);
     if (status == STN_OK) {

@@ -9,6 +9,31 @@
 
 /* The device is of the class gpu and the operator has not fallen back to the general kernels. */
 bool gpu_on(const stn_kernel *k);
+/* Outputs tm x tn of a group of gpu_tile.cl, rm x 4 of them an item: always 128 items. */
+typedef struct gpu_tile {
+    uint32_t tm, tn, rm;
+} gpu_tile;
+
+/* The tile for `products` products of m x n outputs. */
+gpu_tile gpu_tile_choose(const stn_device *device, uint64_t m, uint64_t n, uint64_t products);
+/* Its build options. flow: the gradient passes backwards through an activation on its way. */
+void gpu_tile_name(gpu_tile t, bool flow, char text[64]);
+/* What `flops` in groups over `terms` terms, counted over all groups, amount to. */
+ocl_tile_work gpu_tile_work(gpu_tile t, uint64_t flops, uint64_t terms);
+/* The range of one product. */
+ocl_range gpu_tile_range(gpu_tile t, uint64_t m, uint64_t n, uint64_t products);
+uint64_t gpu_tile_count(gpu_tile t, uint64_t m, uint64_t n);
+
+/* Largest sizes for which the kernels' index arithmetic was written. */
+#define GPU_MAX_SIDE 16384u
+
+/* --- input gradients (gpu_grad_x.c) ----------------------------------------------------------- */
+/* From the terms that each pixel meets, whatever the stride: it pays where that saves a quarter of
+ * all windows, or where no other kernel is there. */
+bool gpu_taps_pay(const stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view gx);
+/* Only where it pays. */
+void gpu_taps(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_view gx);
+
 /* --- matrix products (gpu_tile.c) ------------------------------------------------------------- */
 /* y = act(snap(conv + b)), class X. index not NULL: a 2x2 max-pool of stride 2 follows, y and index
  * are the pooled maps. */

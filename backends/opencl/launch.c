@@ -93,9 +93,23 @@ void ocl_emit_gemm(stn_kernel *k, const ocl_range *range, const ocl_gemm *gemm, 
 
 /* --- kernels ---------------------------------------------------------------------------------- */
 
+/* More local memory than the device has: the runtime would say so at the first launch only. */
+static bool local_memory_fits(const stn_device *device, const ocl_launch *l) {
+    cl_ulong bytes = 0;
+    if (device->local_memory == 0 ||
+        cl.clGetKernelWorkGroupInfo(l->kernel, device->id, CL_KERNEL_LOCAL_MEM_SIZE, sizeof bytes,
+                                    &bytes, NULL) != CL_SUCCESS) {
+        return true;
+    }
+    return bytes <= device->local_memory && l->work.local_bytes <= device->local_memory;
+}
+
 /* Shrinks the work-group to what this kernel allows on this device; false if it must not shrink. */
 static bool fit_group(const stn_device *device, ocl_launch *l) {
     size_t limit = 0;
+    if ((l->range.per_row & OCL_EXACT) != 0 && !local_memory_fits(device, l)) {
+        return false;
+    }
     if (cl.clGetKernelWorkGroupInfo(l->kernel, device->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof limit,
                                     &limit, NULL) != CL_SUCCESS ||
         limit == 0) {

@@ -82,7 +82,7 @@ struct stn_device {
     uint32_t device_class; /* OCL_CPU_VECTOR or OCL_GPU */
     bool fast_math, profile;
     bool clblast; /* holds CLBlast open */
-    uint64_t max_group, max_alloc;
+    uint64_t max_group, max_alloc, local_memory;
     uint64_t group_cap;  /* no larger work-groups, from the options; 0: no cap */
     uint64_t min_work;   /* multiply-adds from which a kernel of its own is compiled for a shape */
     cl_mem dummy;        /* stands for missing operands */

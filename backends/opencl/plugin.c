@@ -21,6 +21,8 @@ static const stn_option_info options[] = {
      "multiply-adds from which a convolution gets a kernel compiled for its shape"},
     {"max-group", "int", "0..4096", "0",
      "use no work-groups larger than this, to try kernels for weak devices; 0: as the device has"},
+    {"compute-units", "int", "0..65535", "0",
+     "choose tiles as for a device with so many compute units; 0: as the device has"},
     {"profile", "bool", "", "false", "measure the time of every operator on the device"},
 };
 

@@ -50,12 +50,20 @@ static bool convolves(uint32_t op) {
 
 /* Runs all cases; an unsupported one may only be in a private layout. vectors: 0 = all cases with
  * the general kernels where the work is small, n = one shape in n of the convolutions, all with
- * kernels compiled for the shape. max_group: the largest work-group allowed, 0 any. */
-static void all_cases(const char *device_class, uint32_t vectors, const char *max_group) {
+ * kernels compiled for the shape. max_group: the largest work-group allowed, 0 any. units: how many
+ * compute units the device is said to have, "0": as it has. */
+static void all_cases(const char *device_class, uint32_t vectors, const char *max_group,
+                      const char *units) {
     const char *const ref_options[] = {"cpu-kernels", "ref", "threads", "2", NULL};
-    const char *const ocl_options[] = {
-        "device-class", device_class, "min-work", vectors != 0 ? "0" : "1000000",
-        "max-group",    max_group,    NULL};
+    const char *const ocl_options[] = {"device-class",
+                                       device_class,
+                                       "min-work",
+                                       vectors != 0 ? "0" : "1000000",
+                                       "max-group",
+                                       max_group,
+                                       "compute-units",
+                                       units,
+                                       NULL};
     optest_dev ref = open_backend("cpu", ref_options), ocl = open_backend("opencl", ocl_options);
     const char *tiny = getenv("STN_TEST_TINY");
     optest_filter filter = {.tiny = tiny != NULL && *tiny == '1'};
@@ -64,7 +72,8 @@ static void all_cases(const char *device_class, uint32_t vectors, const char *ma
          c = optest_next(c, &filter)) {
         optest_result a, b;
         stn_err err = {0};
-        if (vectors != 0 && (!convolves(c->op) || !sampled(c, vectors))) {
+        bool skipped = (vectors != 0 || *units != '0') && !convolves(c->op);
+        if (skipped || (vectors != 0 && !sampled(c, vectors))) {
             continue;
         }
         char text[256];
@@ -96,20 +105,25 @@ static void all_cases(const char *device_class, uint32_t vectors, const char *ma
 }
 
 Test(opencl, cpu_vector, .timeout = 1800) {
-    all_cases("cpu-vector", 0, "0");
+    all_cases("cpu-vector", 0, "0", "0");
 }
 
 Test(opencl, gpu, .timeout = 1800) {
-    all_cases("gpu", 0, "0");
+    all_cases("gpu", 0, "0", "0");
 }
 
 /* A device whose work-groups are too small for the tiles takes the general kernels. */
 Test(opencl, gpu_small_groups, .timeout = 1800) {
-    all_cases("gpu", 0, "64");
+    all_cases("gpu", 0, "64", "0");
+}
+
+/* Tiles between the smallest and the largest. */
+Test(opencl, gpu_more_units, .timeout = 1800) {
+    all_cases("gpu", 0, "0", "24");
 }
 
 /* STN_TEST_ALL=1: every shape (many minutes of compiling). */
 Test(opencl, vector_kernels, .timeout = 7200) {
     const char *all = getenv("STN_TEST_ALL");
-    all_cases("cpu-vector", all != NULL && *all == '1' ? 1 : 16, "0");
+    all_cases("cpu-vector", all != NULL && *all == '1' ? 1 : 16, "0", "0");
 }

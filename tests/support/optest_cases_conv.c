@@ -32,6 +32,9 @@ static const struct conv_shape {
     {9, 33, 5, 13, 64, 2, 1, 1, 1, 0, 0, 4, 7, false},  /* 64 rows; chunk of 256 channels */
     {3, 65, 9, 9, 63, 3, 3, 1, 1, 1, 1, 2, 3, false},   /* 585 terms of 63 and 65 rows */
     {40, 3, 4, 4, 20, 3, 3, 1, 1, 1, 1, 16, 37, false}, /* shards of 3 images in one chunk of 16 */
+    /* Images past one tile whose gradient, padded, would be mostly zeros: by size, by stride. */
+    {70, 20, 6, 5, 40, 4, 4, 1, 1, 0, 0, 16, 67, false},
+    {37, 33, 9, 8, 19, 3, 2, 2, 3, 1, 0, 2, 37, false},
     /* Image rows of three and four vectors of 16 columns. */
     {3, 2, 19, 37, 20, 5, 4, 2, 2, 2, 1, 2, 3, false},
     {2, 3, 9, 64, 5, 3, 3, 1, 1, 1, 1, 1, 1, false},

@@ -1,9 +1,10 @@
 /* Matrix products in local-memory tiles, for GPUs: convolutions, linear layers and their gradients.
  *
- * A group computes TM x TN outputs, an item RM x 4 of them. Slices of TK terms pass through local
- * memory, which holds two: while one is multiplied the next is fetched into registers and then put
- * into the other half, so that one barrier per slice suffices. A slice never crosses the end of a
- * chunk; terms past it are +0 on both sides, which changes no bit (contract C4, zero terms).
+ * A group computes TM x TN outputs, an item RM x 4 of them (RM: 8, 4, 2 or 1). Slices of TK terms
+ * pass through local memory, which holds two: while one is multiplied the next is fetched into
+ * registers and then put into the other half, so that one barrier per slice suffices. A slice never
+ * crosses the end of a chunk; terms past it are +0 on both sides, which changes no bit (contract
+ * C4, zero terms).
  * Build options: TM, TN, RM with (TM/RM)*(TN/4) = ITEMS; FLOW = 1: the gradient that comes in
  * passes backwards through an activation with the output `flow` on its way to local memory.
  */
@@ -47,6 +48,18 @@ static inline term_t term_of(__global const int *table, uint k) {
     acc[5] = fma((float4)(a1.y), b, acc[5]);                                                       \
     acc[6] = fma((float4)(a1.z), b, acc[6]);                                                       \
     acc[7] = fma((float4)(a1.w), b, acc[7]);
+#elif RM == 4
+#define ROWS(cur, k, b)                                                                            \
+    float4 a = ta[cur][k][ty];                                                                     \
+    acc[0] = fma((float4)(a.x), b, acc[0]);                                                        \
+    acc[1] = fma((float4)(a.y), b, acc[1]);                                                        \
+    acc[2] = fma((float4)(a.z), b, acc[2]);                                                        \
+    acc[3] = fma((float4)(a.w), b, acc[3]);
+#elif RM == 2
+#define ROWS(cur, k, b)                                                                            \
+    float2 a = ((__local const float2 *)ta[cur][k])[ty];                                           \
+    acc[0] = fma((float4)(a.x), b, acc[0]);                                                        \
+    acc[1] = fma((float4)(a.y), b, acc[1]);
 #else
 #define ROWS(cur, k, b) acc[0] = fma((float4)(((__local const float *)ta[cur][k])[ty]), b, acc[0]);
 #endif
@@ -103,6 +116,15 @@ static inline term_t term_of(__global const int *table, uint k) {
             PUT(cur)                                                                               \
         }                                                                                          \
         barrier(CLK_LOCAL_MEM_FENCE);                                                              \
+    }
+
+/* The PUT of kernels whose item fetched term t % TK of both sides. */
+#define PUT_TERMS(half)                                                                            \
+    UNROLL for (uint i = 0u; i < NB; i++) {                                                        \
+        ((__local float *)tb[half][t % TK])[t / TK + i * (ITEMS / TK)] = rb[i];                    \
+    }                                                                                              \
+    UNROLL for (uint i = 0u; i < NA; i++) {                                                        \
+        ((__local float *)ta[half][t % TK])[t / TK + i * (ITEMS / TK)] = ra[i];                    \
     }
 
 /* Input pixel under the first window element of a column, wrapping where it lies in the padding;
@@ -198,6 +220,49 @@ __kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), 
     }
 }
 
+/* Input gradient by taps: gx[n][m][p] = sum over the output channels o and the output pixels q
+ * that pixel p meets of gy[n][o][q] * w[o][m][tap(p, q)], snapped. Columns are the images of one
+ * pixel, so that all of a tile meet the same nh x nw outputs and nothing is multiplied by padding.
+ * pixels[i] = {p, first q, nh << 16 | nw, first tap}: from row to row of outputs the tap moves back
+ * by `up`, from column to column by `left`. CB channels of gy to a chunk; taps: of a window. */
+__kernel GROUP void grad_x_tile(RD(gy), RD(w), WR(gx), RDI(pixels), uint M, uint O, uint CB, uint P,
+                                uint OP, uint OW, uint taps, uint up, uint left, uint images,
+                                FLAGS) {
+    GO(gy), GO(w), GO(gx), GO(pixels);
+    TILE
+    uint4 pixel = as_uint4(vload4(get_group_id(2), pixels));
+    uint nw = pixel.z & 0xffffu, met = (pixel.z >> 16) * nw;
+#define FETCH(k0, end)                                                                             \
+    {                                                                                              \
+        uint k = (k0) + t % TK, o = k / met, r = k - o * met, row = r / nw, col = r - row * nw;    \
+        uint from = o * OP + pixel.y + row * OW + col;                                             \
+        uint at = o * M * taps + pixel.w - row * up - col * left;                                  \
+        UNROLL for (uint i = 0u; i < NB; i++) {                                                    \
+            uint n = j0 + t / TK + i * (ITEMS / TK);                                               \
+            rb[i] = k < (end) && n < images ? gy[n * O * OP + from] : 0.0f;                        \
+        }                                                                                          \
+        UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
+            uint m = m0 + t / TK + i * (ITEMS / TK);                                               \
+            ra[i] = k < (end) && m < M ? w[m * taps + at] : 0.0f;                                  \
+        }                                                                                          \
+    }
+#define PUT(half) PUT_TERMS(half)
+    PRODUCT(0u, j0 < images ? O * met : 0u, CB * met)
+#undef FETCH
+#undef PUT
+    UNROLL for (uint i = 0u; i < RM; i++) {
+        uint m = m0 + ty * RM + i, n = j0 + 4u * tx;
+        float v[4] = {stn_snap_g(total[i].x), stn_snap_g(total[i].y), stn_snap_g(total[i].z),
+                      stn_snap_g(total[i].w)};
+        UNROLL for (uint c = 0u; c < 4u; c++) {
+            if (m < M && n + c < images) {
+                CHECK(v[c]);
+                gx[((n + c) * M + m) * P + pixel.x] = v[c];
+            }
+        }
+    }
+}
+
 /* Weight gradient: part[z][m][j] = sum over the images of part z and their output pixels of
  * gy[n][m][p] * x[n][at(j) + pixel]. A shard has B images, a chunk G, a part G (parts > 1 to a
  * shard) or B. */
@@ -232,13 +297,7 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD(x), WR(part), RDI(tabl
             ra[i] = k < (end) && m < M ? GRAD(gy, (n * M + m) * OP + p) : 0.0f;                    \
         }                                                                                          \
     }
-#define PUT(half)                                                                                  \
-    UNROLL for (uint i = 0u; i < NB; i++) {                                                        \
-        ((__local float *)tb[half][t % TK])[t / TK + i * (ITEMS / TK)] = rb[i];                    \
-    }                                                                                              \
-    UNROLL for (uint i = 0u; i < NA; i++) {                                                        \
-        ((__local float *)ta[half][t % TK])[t / TK + i * (ITEMS / TK)] = ra[i];                    \
-    }
+#define PUT(half) PUT_TERMS(half)
     PRODUCT(from * OP, to * OP, G * OP)
 #undef FETCH
 #undef PUT

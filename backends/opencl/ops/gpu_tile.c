@@ -7,16 +7,9 @@
 
 /* --- tiles ------------------------------------------------------------------------------------ */
 
-/* Outputs tm x tn, rm x 4 of them an item: always 128 items. */
-typedef struct tile {
-    uint32_t tm, tn, rm;
-} tile;
-
 #define TILE_ITEMS 128u
 #define TILE_TERMS 16u /* of a slice (TK) */
 
-/* Largest sizes and offsets for which the kernels' index arithmetic was written. */
-#define MAX_SIDE 16384u
 /* Multiply-adds from which a second launch is worth a linear layer's tile. */
 #define MIN_WORK (UINT64_C(1) << 22)
 #define MAX_PARTS 65535u
@@ -26,31 +19,51 @@ static uint64_t divide_up(uint64_t a, uint64_t b) {
     return (a + b - 1u) / b;
 }
 
-static uint64_t tiles_of(tile t, uint64_t m, uint64_t n) {
+uint64_t gpu_tile_count(gpu_tile t, uint64_t m, uint64_t n) {
     return divide_up(m, t.tm) * divide_up(n, t.tn);
 }
 
-/* The tile for `products` products of m x n outputs: a large one reads each operand less often, a
- * small one gives a large device enough groups. */
-static tile choose(const stn_device *device, uint64_t m, uint64_t n, uint64_t products) {
-    const tile wide = {32, 128, 8}, square = {64, 64, 8}, small = {16, 32, 1};
-    tile t = m <= 32 ? wide : square;
-    uint64_t units = device->info.compute_units > 0 ? device->info.compute_units : 1;
-    return tiles_of(t, m, n) * products < units ? small : t;
+/* Outputs that the tiles hold, those past the edges too. */
+static uint64_t covered(gpu_tile t, uint64_t m, uint64_t n) {
+    return gpu_tile_count(t, m, n) * t.tm * t.tn;
 }
 
-static void name_tile(tile t, bool flow, char text[64]) {
+/* A large tile reads each operand less often, a small one gives a large device enough groups (three
+ * for two compute units) and wastes less at the edges (a third more than the smallest, at most). */
+gpu_tile gpu_tile_choose(const stn_device *device, uint64_t m, uint64_t n, uint64_t products) {
+    static const gpu_tile tiles[] = {
+        {64, 64, 8}, {32, 128, 8}, {32, 64, 4}, {32, 32, 2}, {16, 32, 1},
+    };
+    const uint32_t last = sizeof tiles / sizeof tiles[0] - 1u;
+    uint64_t units = device->info.compute_units > 0 ? device->info.compute_units : 1;
+    for (uint32_t i = 0; i < last; i++) {
+        uint64_t groups = gpu_tile_count(tiles[i], m, n) * products;
+        if (2u * groups >= 3u * units &&
+            3u * covered(tiles[i], m, n) <= 4u * covered(tiles[last], m, n)) {
+            return tiles[i];
+        }
+    }
+    return tiles[last];
+}
+
+void gpu_tile_name(gpu_tile t, bool flow, char text[64]) {
     (void)snprintf(text, 64, "-DTM=%u -DTN=%u -DRM=%u%s", t.tm, t.tn, t.rm,
                    flow ? " -DFLOW=1" : "");
 }
 
-/* `groups` groups of tile t, each over `length` terms: a group loads both slices of every term. An
- * item holds two sums of RM x 4 outputs, its share of the slice in flight and a row and column of
- * the slice at work; a group two slices with padded rows. */
-static ocl_tile_work tile_work(tile t, uint64_t flops, uint64_t groups, uint64_t length) {
+ocl_range gpu_tile_range(gpu_tile t, uint64_t m, uint64_t n, uint64_t products) {
+    return (ocl_range){
+        {divide_up(n, t.tn) * (t.tn / 4u), divide_up(m, t.tm) * (t.tm / t.rm), products},
+        OCL_EXACT,
+        {t.tn / 4u, t.tm / t.rm, 1}};
+}
+
+/* A group loads both slices of every term. An item holds two sums of RM x 4 outputs, its share of
+ * the slice in flight and a row and column of the slice at work; a group two slices with padded
+ * rows. */
+ocl_tile_work gpu_tile_work(gpu_tile t, uint64_t flops, uint64_t terms) {
     uint32_t shares = (t.tm + t.tn) * TILE_TERMS / TILE_ITEMS;
-    return (ocl_tile_work){flops, groups * length * (t.tm + t.tn) * 4u,
-                           2u * t.rm * 4u + shares + t.rm + 4u,
+    return (ocl_tile_work){flops, terms * (t.tm + t.tn) * 4u, 2u * t.rm * 4u + shares + t.rm + 4u,
                            2u * TILE_TERMS * (t.tm + 4u + t.tn + 4u) * 4u};
 }
 
@@ -109,16 +122,16 @@ static uint32_t columns_of(const job *j) {
 }
 
 static bool fits(const stn_kernel *k, const job *j) {
-    return gpu_on(k) && j->h <= MAX_SIDE && j->w <= MAX_SIDE && j->s.kh <= MAX_SIDE &&
-           j->s.kw <= MAX_SIDE && (uint64_t)columns_of(j) * j->n < (UINT64_C(1) << 31);
+    return gpu_on(k) && j->h <= GPU_MAX_SIDE && j->w <= GPU_MAX_SIDE && j->s.kh <= GPU_MAX_SIDE &&
+           j->s.kw <= GPU_MAX_SIDE && (uint64_t)columns_of(j) * j->n < (UINT64_C(1) << 31);
 }
 
 static void emit(stn_kernel *k, const job *j) {
     char options[64];
     uint32_t columns = columns_of(j), width = j->pool ? j->ow / 2u : j->ow;
     uint32_t length = j->s.channels * j->s.kh * j->s.kw;
-    tile t = choose(k->device, j->m, (uint64_t)columns * j->n, 1);
-    name_tile(t, j->flow.kind != OCL_ARG_NONE, options);
+    gpu_tile t = gpu_tile_choose(k->device, j->m, (uint64_t)columns * j->n, 1);
+    gpu_tile_name(t, j->flow.kind != OCL_ARG_NONE, options);
     /* Groups along the columns of all images that are there. */
     ocl_range range = {{divide_up(columns, 4), divide_up(j->m, t.tm) * (t.tm / t.rm), 1},
                        1u | OCL_EXACT,
@@ -130,8 +143,7 @@ static void emit(stn_kernel *k, const job *j) {
              A_U(j->b.kind != OCL_ARG_NONE), A_U(j->pool), A_U(j->act), A_F(j->slope),
              A_F(j->limit), A_ROWS(columns), A_FLAGS);
     uint64_t all = (uint64_t)columns * j->n;
-    ocl_work(k, tile_work(t, 2u * all * j->m * length, divide_up(all, t.tn) * divide_up(j->m, t.tm),
-                          length));
+    ocl_work(k, gpu_tile_work(t, 2u * all * j->m * length, gpu_tile_count(t, j->m, all) * length));
 }
 
 static bool product(stn_kernel *k, const job *j) {
@@ -207,6 +219,10 @@ static bool grad_x_known(const ocl_geometry *g, ocl_view gy, ocl_view gx) {
 
 bool gpu_conv_grad_x(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_view gx) {
     job j = grad_x_job(g, gy, w, gx);
+    if (gpu_taps_pay(k, g, gy, gx)) {
+        gpu_taps(k, g, gy, w, gx);
+        return true;
+    }
     return grad_x_known(g, gy, gx) && product(k, &j);
 }
 
@@ -266,8 +282,8 @@ typedef struct split {
 static bool split_of(const stn_kernel *k, const ocl_geometry *g, uint32_t n, uint32_t shards,
                      uint32_t images, split *s) {
     uint64_t values = (uint64_t)g->o * g->c * g->kh * g->kw, length = divide_up(n, shards);
-    if (!gpu_on(k) || g->h > MAX_SIDE || g->w > MAX_SIDE || g->kh > MAX_SIDE || g->kw > MAX_SIDE ||
-        (uint64_t)n * g->oh * g->ow >= (UINT64_C(1) << 31)) {
+    if (!gpu_on(k) || g->h > GPU_MAX_SIDE || g->w > GPU_MAX_SIDE || g->kh > GPU_MAX_SIDE ||
+        g->kw > GPU_MAX_SIDE || (uint64_t)n * g->oh * g->ow >= (UINT64_C(1) << 31)) {
         return false;
     }
     /* Chunks of a shard side by side, unless their sums would take too much memory. */
@@ -288,21 +304,18 @@ static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, uint32
     uint32_t columns = g->c * g->kh * g->kw, values = g->o * columns, rows = s->parts * s->shards;
     uint32_t biases = gb.kind == OCL_ARG_NONE ? 0 : g->o;
     terms window = {g->c, g->kh, g->kw, g->h * g->w, g->w, false, 0};
-    tile t = choose(k->device, g->o, columns, rows);
-    name_tile(t, act, options);
+    gpu_tile t = gpu_tile_choose(k->device, g->o, columns, rows);
+    gpu_tile_name(t, act, options);
     uint64_t part = ocl_ws(k, (uint64_t)rows * values * 4u);
     ocl_range all = ocl_items((uint64_t)values + biases, false);
-    ocl_range range = {
-        {divide_up(columns, t.tn) * (t.tn / 4u), divide_up(g->o, t.tm) * (t.tm / t.rm), rows},
-        OCL_EXACT,
-        {t.tn / 4u, t.tm / t.rm, 1}};
+    ocl_range range = gpu_tile_range(t, g->o, columns, rows);
     OCL_EMIT(k, "gpu_tile.cl", options, "conv_grad_w_tile", &range, gy, flow, x, A_WS(part),
              A_TABLE(table_of(k, &window)), A_U(g->o), A_U(columns), A_U(g->c * g->h * g->w),
              A_U(g->h), A_U(g->w), A_U(g->oh * g->ow), A_U(g->ow), A_U(g->sh), A_U(g->sw),
              A_U(g->ph), A_U(g->pw), A_ROWS(1), A_U(s->length), A_U(s->images), A_U(s->parts),
              A_F(slope), A_F(1.0f));
-    uint64_t pixels = (uint64_t)n * g->oh * g->ow, tiles = tiles_of(t, g->o, columns);
-    ocl_work(k, tile_work(t, 2u * pixels * values, tiles, pixels));
+    uint64_t pixels = (uint64_t)n * g->oh * g->ow;
+    ocl_work(k, gpu_tile_work(t, 2u * pixels * values, gpu_tile_count(t, g->o, columns) * pixels));
     OCL_EMIT(k, "gpu_sums.cl", "", "gpu_finish", &all, A_WS(part), gw, planes, flow, gb,
              A_U(values), A_U(s->parts), A_U(s->shards), A_U(biases), A_U(act), A_F(slope),
              A_ROWS(1), A_U(s->length), A_LIMIT, A_FLAGS);
@@ -366,12 +379,17 @@ bool gpu_block_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
         return false;
     }
     job j = grad_x_job(g, m, w, gx);
-    if (!grad_x_known(g, m, gx) || !fits(k, &j)) {
+    bool taps = gpu_taps_pay(k, g, m, gx);
+    if (!taps && (!grad_x_known(g, m, gx) || !fits(k, &j))) {
         return false;
     }
     m.ref = A_WS(ocl_ws(k, (uint64_t)m.n * ocl_row(&m) * 4u));
     gpu_undo(k, f, p, m, A_NONE);
-    j.x = m.ref;
-    emit(k, &j);
+    if (taps) {
+        gpu_taps(k, g, m, w, gx);
+    } else {
+        j.x = m.ref;
+        emit(k, &j);
+    }
     return true;
 }
