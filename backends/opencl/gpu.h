@@ -34,6 +34,12 @@ bool gpu_taps_pay(const stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_v
 /* Only where it pays. */
 void gpu_taps(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_view gx);
 
+/* Few channels, stride 1, and behind the convolution nothing, an activation, or a 2x2 max-pool of
+ * stride 2 with or without one (p: the pool, if f->index is not NULL). g->oh, g->ow: the map before
+ * the pool. */
+bool gpu_few(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, const stn_pool_params *p,
+             ocl_arg w, ocl_view gx);
+
 /* --- matrix products (gpu_tile.c) ------------------------------------------------------------- */
 /* y = act(snap(conv + b)), class X. index not NULL: a 2x2 max-pool of stride 2 follows, y and index
  * are the pooled maps. */

@@ -58,7 +58,7 @@ static void all_cases(const char *device_class, uint32_t vectors, const char *ma
     const char *const ocl_options[] = {"device-class",
                                        device_class,
                                        "min-work",
-                                       vectors != 0 ? "0" : "1000000",
+                                       vectors != 0 || *units != '0' ? "0" : "1000000",
                                        "max-group",
                                        max_group,
                                        "compute-units",
@@ -117,7 +117,7 @@ Test(opencl, gpu_small_groups, .timeout = 1800) {
     all_cases("gpu", 0, "64", "0");
 }
 
-/* Tiles between the smallest and the largest. */
+/* Tiles between the smallest and the largest, and kernels compiled for a shape. */
 Test(opencl, gpu_more_units, .timeout = 1800) {
     all_cases("gpu", 0, "0", "24");
 }

@@ -35,6 +35,9 @@ static const struct conv_shape {
     /* Images past one tile whose gradient, padded, would be mostly zeros: by size, by stride. */
     {70, 20, 6, 5, 40, 4, 4, 1, 1, 0, 0, 16, 67, false},
     {37, 33, 9, 8, 19, 3, 2, 2, 3, 1, 0, 2, 37, false},
+    /* The most padding: every output pixel meets the image, few channels and many. */
+    {3, 2, 9, 70, 5, 2, 3, 1, 1, 1, 2, 2, 3, true},
+    {2, 20, 6, 7, 18, 3, 2, 1, 1, 2, 1, 2, 2, false},
     /* Image rows of three and four vectors of 16 columns. */
     {3, 2, 19, 37, 20, 5, 4, 2, 2, 2, 1, 2, 3, false},
     {2, 3, 9, 64, 5, 3, 3, 1, 1, 1, 1, 1, 1, false},

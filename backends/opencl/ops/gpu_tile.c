@@ -219,6 +219,10 @@ static bool grad_x_known(const ocl_geometry *g, ocl_view gy, ocl_view gx) {
 
 bool gpu_conv_grad_x(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_view gx) {
     job j = grad_x_job(g, gy, w, gx);
+    vec_flow f = {gy, gy, NULL, false, 0.0f};
+    if (gpu_few(k, g, &f, NULL, w, gx)) {
+        return true;
+    }
     if (gpu_taps_pay(k, g, gy, gx)) {
         gpu_taps(k, g, gy, w, gx);
         return true;
@@ -377,6 +381,9 @@ bool gpu_block_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
                       const stn_pool_params *p, ocl_view m, ocl_arg w, ocl_view gx) {
     if (!gpu_flow_known(f) || (f->index == NULL && !f->act) || m.layout != STN_NCHW) {
         return false;
+    }
+    if (gpu_few(k, g, f, p, w, gx)) {
+        return true;
     }
     job j = grad_x_job(g, m, w, gx);
     bool taps = gpu_taps_pay(k, g, m, gx);
