@@ -16,8 +16,8 @@ typedef struct gpu_tile {
 
 /* The tile for `products` products of m x n outputs. */
 gpu_tile gpu_tile_choose(const stn_device *device, uint64_t m, uint64_t n, uint64_t products);
-/* Its build options. flow: the gradient passes backwards through an activation on its way. */
-void gpu_tile_name(gpu_tile t, bool flow, char text[64]);
+/* Its build options and `more`. flow: the gradient passes backwards through an activation. */
+void gpu_tile_name(gpu_tile t, bool flow, const char *more, char text[64]);
 /* What `flops` in groups over `terms` terms, counted over all groups, amount to. */
 ocl_tile_work gpu_tile_work(gpu_tile t, uint64_t flops, uint64_t terms);
 /* The range of one product. */

@@ -89,10 +89,12 @@ static inline term_t term_of(__global const int *table, uint k) {
         acc[i] = (float4)(0.0f);                                                                   \
     }
 
-/* Terms [first, last) in chunks of L. FETCH(k0, end) reads the slice of terms k0 .. end-1 (at most
- * TK) into ra, rb; PUT(half) stores them. All conditions are the same for the whole group. */
-#define PRODUCT(first, last, L)                                                                    \
-    uint k0 = (first), end = (first) + (L) < (last) ? (first) + (L) : (last), cur = 0u;            \
+/* Terms [first, last) in shards of `shard` terms, in chunks of L from the start of each. FETCH(k0,
+ * end) reads the slice of terms k0 .. end-1 (at most TK) into ra, rb; PUT(half) stores them;
+ * END_SHARD takes the total. All conditions are the same for the whole group. */
+#define PRODUCT(first, last, shard, L)                                                             \
+    uint k0 = (first), stop = (last)-k0 > (shard) ? k0 + (shard) : (last), cur = 0u;               \
+    uint end = stop - k0 > (L) ? k0 + (L) : stop;                                                  \
     bool more = k0 < end;                                                                          \
     if (more) {                                                                                    \
         FETCH(k0, end)                                                                             \
@@ -100,16 +102,20 @@ static inline term_t term_of(__global const int *table, uint k) {
     }                                                                                              \
     barrier(CLK_LOCAL_MEM_FENCE);                                                                  \
     while (more) {                                                                                 \
-        bool ends = k0 + TK >= end;                                                                \
+        bool ends = k0 + TK >= end, full = ends && end == stop;                                    \
         more = !ends || end < (last);                                                              \
         k0 = ends ? end : k0 + TK;                                                                 \
-        end = !ends ? end : end + (L) < (last) ? end + (L) : (last);                               \
+        stop = !full ? stop : (last)-end > (shard) ? end + (shard) : (last);                       \
+        end = !ends ? end : stop - end > (L) ? end + (L) : stop;                                   \
         if (more) {                                                                                \
             FETCH(k0, end)                                                                         \
         }                                                                                          \
         MULTIPLY(cur)                                                                              \
         if (ends) {                                                                                \
             END_CHUNK                                                                              \
+            if (full) {                                                                            \
+                END_SHARD                                                                          \
+            }                                                                                      \
         }                                                                                          \
         cur = 1u - cur;                                                                            \
         if (more) {                                                                                \
@@ -117,6 +123,32 @@ static inline term_t term_of(__global const int *table, uint k) {
         }                                                                                          \
         barrier(CLK_LOCAL_MEM_FENCE);                                                              \
     }
+
+/* SHARDS, where a group sums all of them (LEVELS > 0, 2^(LEVELS-1) shards): the total joins the
+ * balanced tree, whose levels are held in registers; `done` counts shards. */
+#if LEVELS
+#define END_SHARD                                                                                  \
+    bool carry = true;                                                                             \
+    UNROLL for (uint l = 0u; l < LEVELS; l++) {                                                    \
+        bool add = (done >> l & 1u) != 0u;                                                         \
+        if (carry && add) {                                                                        \
+            UNROLL for (uint i = 0u; i < RM; i++) {                                                \
+                total[i] = fma(total[i], (float4)(one), level[l][i]);                              \
+            }                                                                                      \
+        } else if (carry) {                                                                        \
+            UNROLL for (uint i = 0u; i < RM; i++) {                                                \
+                level[l][i] = total[i];                                                            \
+            }                                                                                      \
+        }                                                                                          \
+        carry = carry && add;                                                                      \
+    }                                                                                              \
+    UNROLL for (uint i = 0u; i < RM; i++) {                                                        \
+        total[i] = (float4)(0.0f);                                                                 \
+    }                                                                                              \
+    done++;
+#else
+#define END_SHARD
+#endif
 
 /* The PUT of kernels whose item fetched term t % TK of both sides. */
 #define PUT_TERMS(half)                                                                            \
@@ -131,6 +163,7 @@ static inline term_t term_of(__global const int *table, uint k) {
  * h past every size marks a column that does not exist. */
 #define NOWHERE 0x80000000u
 
+#if !LEVELS
 /* y[n][m][p] = sum over k < K of w[m*wm + weight(k)] * x[n][at(k) + pixel], + b, snapped,
  * activated. Columns are the OP = OH*OW output pixels of every image, in rows of OW; with pool = 1
  * they are the 4 elements of every 2x2 window of the pooled map, whose width is then OW, so that an
@@ -179,7 +212,7 @@ __kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), 
     }
     /* Groups past the last column have nothing to do. No early return before a barrier: some
      * compilers split a kernel at its barriers and lose track of the items that left. */
-    PRODUCT(0u, j0 < columns ? K : 0u, L)
+    PRODUCT(0u, j0 < columns ? K : 0u, K, L)
 #undef FETCH
 #undef PUT
     uint j = j0 + 4u * tx;
@@ -247,7 +280,7 @@ __kernel GROUP void grad_x_tile(RD(gy), RD(w), WR(gx), RDI(pixels), uint M, uint
         }                                                                                          \
     }
 #define PUT(half) PUT_TERMS(half)
-    PRODUCT(0u, j0 < images ? O * met : 0u, CB * met)
+    PRODUCT(0u, j0 < images ? O * met : 0u, O * met, CB * met)
 #undef FETCH
 #undef PUT
     UNROLL for (uint i = 0u; i < RM; i++) {
@@ -262,21 +295,28 @@ __kernel GROUP void grad_x_tile(RD(gy), RD(w), WR(gx), RDI(pixels), uint M, uint
         }
     }
 }
+#endif
 
 /* Weight gradient: part[z][m][j] = sum over the images of part z and their output pixels of
  * gy[n][m][p] * x[n][at(j) + pixel]. A shard has B images, a chunk G, a part G (parts > 1 to a
- * shard) or B. */
-__kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD(x), WR(part), RDI(table), uint M, uint N, uint xs,
-                                     uint H, uint W, uint OP, uint OW, uint sh, uint sw, uint ph,
-                                     uint pw, uint rows, uint B, uint G, uint parts, float slope,
-                                     float one) {
+ * shard) or B. With LEVELS there are no parts: part[m][j] is the gradient, snapped to `limit`. */
+__kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD(x), WR(part), RDI(table), uint M, uint N,
+                                     uint xs, uint H, uint W, uint OP, uint OW, uint sh, uint sw,
+                                     uint ph, uint pw, uint rows, uint B, uint G, uint parts,
+                                     float slope, float limit, FLAGS) {
     GO(gy), GO(flow), GO(x), GO(part), GO(table);
     TILE __local uint4 column[TN];
-    uint z = (uint)get_group_id(2), from = z / parts * B, to = from + B;
+    uint z = (uint)get_group_id(2), from = 0u, to = rows;
+#if LEVELS
+    float4 level[LEVELS][RM];
+    uint done = 0u;
+#else
+    from = z / parts * B, to = from + B;
     from = parts > 1u ? from + z % parts * G : from;
     to = parts > 1u && from + G < to ? from + G : to;
     to = to < rows ? to : rows;
     from = from < to ? from : to;
+#endif
     for (uint i = t; i < TN; i += ITEMS) {
         bool in = j0 + i < N;
         term_t e = term_of(table, in ? j0 + i : 0u);
@@ -298,16 +338,29 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD(x), WR(part), RDI(tabl
         }                                                                                          \
     }
 #define PUT(half) PUT_TERMS(half)
-    PRODUCT(from * OP, to * OP, G * OP)
+    PRODUCT(from * OP, to * OP, B * OP, G * OP)
 #undef FETCH
 #undef PUT
+#if LEVELS
+    while (done < 1u << (LEVELS - 1u)) {
+        END_SHARD
+    }
+    UNROLL for (uint i = 0u; i < RM; i++) {
+        total[i] = level[LEVELS - 1u][i];
+    }
+#endif
     UNROLL for (uint i = 0u; i < RM; i++) {
         uint m = m0 + ty * RM + i, j = j0 + 4u * tx;
         float v[4] = {total[i].x, total[i].y, total[i].z, total[i].w};
         UNROLL for (uint c = 0u; c < 4u; c++) {
-            if (m < M && j + c < N) {
-                part[(z * M + m) * N + j + c] = v[c];
+            if (m >= M || j + c >= N) {
+                continue;
             }
+#if LEVELS
+            v[c] = stn_snap(v[c], limit);
+            CHECK(v[c]);
+#endif
+            part[(z * M + m) * N + j + c] = v[c];
         }
     }
 }

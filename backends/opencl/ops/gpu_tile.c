@@ -46,9 +46,9 @@ gpu_tile gpu_tile_choose(const stn_device *device, uint64_t m, uint64_t n, uint6
     return tiles[last];
 }
 
-void gpu_tile_name(gpu_tile t, bool flow, char text[64]) {
-    (void)snprintf(text, 64, "-DTM=%u -DTN=%u -DRM=%u%s", t.tm, t.tn, t.rm,
-                   flow ? " -DFLOW=1" : "");
+void gpu_tile_name(gpu_tile t, bool flow, const char *more, char text[64]) {
+    (void)snprintf(text, 64, "-DTM=%u -DTN=%u -DRM=%u%s%s", t.tm, t.tn, t.rm,
+                   flow ? " -DFLOW=1" : "", more);
 }
 
 ocl_range gpu_tile_range(gpu_tile t, uint64_t m, uint64_t n, uint64_t products) {
@@ -131,7 +131,7 @@ static void emit(stn_kernel *k, const job *j) {
     uint32_t columns = columns_of(j), width = j->pool ? j->ow / 2u : j->ow;
     uint32_t length = j->s.channels * j->s.kh * j->s.kw;
     gpu_tile t = gpu_tile_choose(k->device, j->m, (uint64_t)columns * j->n, 1);
-    gpu_tile_name(t, j->flow.kind != OCL_ARG_NONE, options);
+    gpu_tile_name(t, j->flow.kind != OCL_ARG_NONE, "", options);
     /* Groups along the columns of all images that are there. */
     ocl_range range = {{divide_up(columns, 4), divide_up(j->m, t.tm) * (t.tm / t.rm), 1},
                        1u | OCL_EXACT,
@@ -299,30 +299,67 @@ static bool split_of(const stn_kernel *k, const ocl_geometry *g, uint32_t n, uin
     return parts * shards * values < (UINT64_C(1) << 31) && parts * shards <= MAX_PARTS;
 }
 
+/* A group that sums all shards holds a tree of levels, each as large as its outputs. */
+#define MOST_TREE 16u
+/* What a partial sum costs, written and read again, in multiply-adds: four for each byte. */
+#define PART_COST 32u
+
+/* Whether groups sum all shards, each of tile *t: where the partial sums of all shards would be a
+ * part of the work that counts; all of it, if the tile is one that multiplies slowly. */
+static bool whole_tree(const stn_kernel *k, const split *s, uint64_t m, uint64_t n, uint64_t count,
+                       gpu_tile *t) {
+    uint64_t partial = (uint64_t)s->parts * s->shards * PART_COST;
+    *t = gpu_tile_choose(k->device, m, n, 1);
+    *t = t->rm > 4 ? (gpu_tile){32, 64, 4} : *t;
+    return s->shards <= MOST_TREE && count <= (t->rm < 4 ? 2u : 8u) * partial;
+}
+
+static uint32_t levels_of(uint32_t shards) {
+    uint32_t levels = 1;
+    for (; shards > 1; shards /= 2) {
+        levels++;
+    }
+    return levels;
+}
+
 /* planes: PLANE16 sums [N][O] for the bias gradient gb, or both A_NONE. flow: output of an
  * activation that gy and planes have to pass first, or A_NONE. */
 static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, uint32_t n, ocl_arg gy,
                     ocl_arg x, ocl_arg gw, ocl_arg gb, ocl_arg planes, ocl_arg flow, float slope) {
     bool act = flow.kind != OCL_ARG_NONE;
-    char options[64];
+    char options[64], levels[16] = "";
     uint32_t columns = g->c * g->kh * g->kw, values = g->o * columns, rows = s->parts * s->shards;
     uint32_t biases = gb.kind == OCL_ARG_NONE ? 0 : g->o;
+    uint64_t pixels = (uint64_t)n * g->oh * g->ow;
     terms window = {g->c, g->kh, g->kw, g->h * g->w, g->w, false, 0};
-    gpu_tile t = gpu_tile_choose(k->device, g->o, columns, rows);
-    gpu_tile_name(t, act, options);
-    uint64_t part = ocl_ws(k, (uint64_t)rows * values * 4u);
-    ocl_range all = ocl_items((uint64_t)values + biases, false);
+    gpu_tile t;
+    bool whole = whole_tree(k, s, g->o, columns, pixels, &t);
+    if (whole) {
+        rows = 1;
+        (void)snprintf(levels, sizeof levels, " -DLEVELS=%u", levels_of(s->shards));
+    } else {
+        t = gpu_tile_choose(k->device, g->o, columns, rows);
+    }
+    gpu_tile_name(t, act, levels, options);
+    ocl_arg part = whole ? gw : A_WS(ocl_ws(k, (uint64_t)rows * values * 4u));
     ocl_range range = gpu_tile_range(t, g->o, columns, rows);
-    OCL_EMIT(k, "gpu_tile.cl", options, "conv_grad_w_tile", &range, gy, flow, x, A_WS(part),
+    OCL_EMIT(k, "gpu_tile.cl", options, "conv_grad_w_tile", &range, gy, flow, x, part,
              A_TABLE(table_of(k, &window)), A_U(g->o), A_U(columns), A_U(g->c * g->h * g->w),
              A_U(g->h), A_U(g->w), A_U(g->oh * g->ow), A_U(g->ow), A_U(g->sh), A_U(g->sw),
              A_U(g->ph), A_U(g->pw), A_ROWS(1), A_U(s->length), A_U(s->images), A_U(s->parts),
-             A_F(slope), A_F(1.0f));
-    uint64_t pixels = (uint64_t)n * g->oh * g->ow;
-    ocl_work(k, gpu_tile_work(t, 2u * pixels * values, gpu_tile_count(t, g->o, columns) * pixels));
-    OCL_EMIT(k, "gpu_sums.cl", "", "gpu_finish", &all, A_WS(part), gw, planes, flow, gb,
-             A_U(values), A_U(s->parts), A_U(s->shards), A_U(biases), A_U(act), A_F(slope),
-             A_ROWS(1), A_U(s->length), A_LIMIT, A_FLAGS);
+             A_F(slope), A_LIMIT, A_FLAGS);
+    ocl_tile_work work =
+        gpu_tile_work(t, 2u * pixels * values, gpu_tile_count(t, g->o, columns) * pixels);
+    work.registers += whole ? levels_of(s->shards) * t.rm * 4u : 0u;
+    ocl_work(k, work);
+    if (whole && biases == 0) {
+        return;
+    }
+    values = whole ? 0 : values;
+    ocl_range all = ocl_items((uint64_t)values + biases, false);
+    OCL_EMIT(k, "gpu_sums.cl", "", "gpu_finish", &all, whole ? A_NONE : part, whole ? A_NONE : gw,
+             planes, flow, gb, A_U(values), A_U(s->parts), A_U(s->shards), A_U(biases), A_U(act),
+             A_F(slope), A_ROWS(1), A_U(s->length), A_LIMIT, A_FLAGS);
     ocl_work(k, (ocl_tile_work){.flops = (uint64_t)rows * values + (uint64_t)n * biases});
 }
 
