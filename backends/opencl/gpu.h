@@ -16,8 +16,8 @@ typedef struct gpu_tile {
 
 /* The tile for `products` products of m x n outputs. */
 gpu_tile gpu_tile_choose(const stn_device *device, uint64_t m, uint64_t n, uint64_t products);
-/* Its build options and `more`. flow: the gradient passes backwards through an activation. */
-void gpu_tile_name(gpu_tile t, bool flow, const char *more, char text[64]);
+/* Its build options, with FLOW and LEVELS where they are not 0. */
+void gpu_tile_name(gpu_tile t, uint32_t flow, uint32_t levels, char text[64]);
 /* What `flops` in groups over `terms` terms, counted over all groups, amount to. */
 ocl_tile_work gpu_tile_work(gpu_tile t, uint64_t flops, uint64_t terms);
 /* The range of one product. */
@@ -73,10 +73,12 @@ bool gpu_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_a
 /* PLANE16 sums[N][C] of reduce.cl's modes; only where gpu_on. */
 void gpu_plane_sums(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_arg stats,
                     uint32_t slot_inv_n, ocl_arg sums);
+/* A 2x2 pool of stride 2. */
+bool gpu_halves(const stn_pool_params *p);
 /* All operands are NCHW. */
 bool gpu_flow_known(const vec_flow *f);
-/* Writes the gradient m of the map before pool and activation, and its PLANE16 sums [N][C] unless
- * A_NONE; only where gpu_on and gpu_flow_known. */
+/* Writes the gradient m of the map before pool and activation unless m.ref is A_NONE, and its
+ * PLANE16 sums [N][C] unless A_NONE; only where gpu_on and gpu_flow_known. */
 void gpu_undo(stn_kernel *k, const vec_flow *f, const stn_pool_params *p, ocl_view m, ocl_arg sums);
 
 #endif

@@ -39,11 +39,12 @@ gpu_plane_sum(RD(a), RD(x), RD(stats), WR(out), uint al, uint xl, uint C, uint P
 }
 
 /* Undoes activation and pool of a block: writes the gradient gx of the map before them, and its
- * PLANE16 sums if sums != 0. pool = 0: only the activation (windows of one pixel). */
+ * PLANE16 sums if sums != 0; stored = 0: only the sums. pool = 0: only the activation (windows of
+ * one pixel). */
 __kernel __attribute__((reqd_work_group_size(16, PLANES, 1))) void
 gpu_undo(RD(gy), RD(y), RD8(index), WR(gx), WR(out), uint C, uint H, uint W, uint OH, uint OW,
          uint KH, uint KW, uint sh, uint sw, uint pool, uint act, float slope, uint sums,
-         uint total, FLAGS) {
+         uint stored, uint total, FLAGS) {
     GO(gy), GO(y), GO(index), GO(gx), GO(out);
     __local float lanes[PLANES][16];
     uint lane = (uint)get_local_id(0), row = (uint)get_local_id(1), e = (uint)get_global_id(1);
@@ -62,8 +63,10 @@ gpu_undo(RD(gy), RD(y), RD8(index), WR(gx), WR(out), uint C, uint H, uint W, uin
             }
         }
         sum = stn_snap_g(sum);
-        CHECK(sum);
-        gx[e * H * W + i] = sum;
+        if (stored != 0u) {
+            CHECK(sum);
+            gx[e * H * W + i] = sum;
+        }
         lane_sum = ADD(sum, lane_sum);
     }
     lanes[row][lane] = lane_sum;

@@ -6,9 +6,11 @@
  * crosses the end of a chunk; terms past it are +0 on both sides, which changes no bit (contract
  * C4, zero terms).
  * Build options: TM, TN, RM with (TM/RM)*(TN/4) = ITEMS; FLOW = 1: the gradient that comes in
- * passes backwards through an activation with the output `flow` on its way to local memory.
+ * passes backwards through an activation with the output `flow` on its way to local memory; FLOW =
+ * 2 (weight gradients): through a 2x2 max-pool of stride 2 and, with act = 1, an activation behind
+ * it. LEVELS: see SHARDS.
  */
-#if FLOW
+#if FLOW == 1
 #define GRAD(g, e) act_bwd(g[e], flow[e], slope)
 #else
 #define GRAD(g, e) g[e]
@@ -297,14 +299,27 @@ __kernel GROUP void grad_x_tile(RD(gy), RD(w), WR(gx), RDI(pixels), uint M, uint
 }
 #endif
 
+#if FLOW == 2
+static inline float pooled(__global const float *gy, __global const float *y,
+                           __global const uchar *index, uint plane, uint QP, uint q, bool in,
+                           uint which, uint act, float slope) {
+    if (!in || q >= QP || index[plane + q] != which) {
+        return 0.0f;
+    }
+    return act != 0u ? act_bwd(gy[plane + q], y[plane + q], slope) : gy[plane + q];
+}
+#endif
+
 /* Weight gradient: part[z][m][j] = sum over the images of part z and their output pixels of
  * gy[n][m][p] * x[n][at(j) + pixel]. A shard has B images, a chunk G, a part G (parts > 1 to a
- * shard) or B. With LEVELS there are no parts: part[m][j] is the gradient, snapped to `limit`. */
-__kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD(x), WR(part), RDI(table), uint M, uint N,
-                                     uint xs, uint H, uint W, uint OP, uint OW, uint sh, uint sw,
-                                     uint ph, uint pw, uint rows, uint B, uint G, uint parts,
-                                     float slope, float limit, FLAGS) {
-    GO(gy), GO(flow), GO(x), GO(part), GO(table);
+ * shard) or B. A pooled gradient has QP pixels in rows of QW. With LEVELS there are no parts:
+ * part[m][j] is the gradient, snapped to `limit`. */
+__kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD8(index), RD(x), WR(part), RDI(table),
+                                     uint M, uint N, uint xs, uint H, uint W, uint OP, uint OW,
+                                     uint QP, uint QW, uint sh, uint sw, uint ph, uint pw, uint act,
+                                     uint rows, uint B, uint G, uint parts, float slope,
+                                     float limit, FLAGS) {
+    GO(gy), GO(flow), GO(index), GO(x), GO(part), GO(table);
     TILE __local uint4 column[TN];
     uint z = (uint)get_group_id(2), from = 0u, to = rows;
 #if LEVELS
@@ -325,8 +340,8 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD(x), WR(part), RDI(tabl
     barrier(CLK_LOCAL_MEM_FENCE);
 #define FETCH(k0, end)                                                                             \
     {                                                                                              \
-        uint k = (k0) + t % TK, n = k / OP, p = k - n * OP, oh = p / OW * sh;                      \
-        uint ow = p % OW * sw, base = n * xs + oh * W + ow;                                        \
+        uint k = (k0) + t % TK, n = k / OP, p = k - n * OP, row = p / OW, col = p - row * OW;      \
+        uint oh = row * sh, ow = col * sw, base = n * xs + oh * W + ow;                            \
         UNROLL for (uint i = 0u; i < NB; i++) {                                                    \
             uint4 e = column[t / TK + i * (ITEMS / TK)];                                           \
             bool in = k < (end) && oh + e.y < H && ow + e.z < W;                                   \
@@ -334,9 +349,17 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD(x), WR(part), RDI(tabl
         }                                                                                          \
         UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
             uint m = m0 + t / TK + i * (ITEMS / TK);                                               \
-            ra[i] = k < (end) && m < M ? GRAD(gy, (n * M + m) * OP + p) : 0.0f;                    \
+            ra[i] = k < (end) && m < M ? FLOW_IN(n * M + m) : 0.0f;                                \
         }                                                                                          \
     }
+#if FLOW == 2
+/* The value of a plane under row, col: zero unless its window chose it. */
+#define FLOW_IN(plane)                                                                             \
+    pooled(gy, flow, index, (plane)*QP, QP, row / 2u * QW + col / 2u, col / 2u < QW,               \
+           (row & 1u) * 2u + (col & 1u), act, slope)
+#else
+#define FLOW_IN(plane) GRAD(gy, (plane)*OP + p)
+#endif
 #define PUT(half) PUT_TERMS(half)
     PRODUCT(from * OP, to * OP, B * OP, G * OP)
 #undef FETCH

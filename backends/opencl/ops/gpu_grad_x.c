@@ -99,7 +99,7 @@ void gpu_taps(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_
     char options[64];
     uint32_t pixels = g->h * g->w;
     gpu_tile t = tile_of(k, g, gx.n);
-    gpu_tile_name(t, false, "", options);
+    gpu_tile_name(t, 0, 0, options);
     ocl_range range = gpu_tile_range(t, g->c, gx.n, pixels);
     OCL_EMIT(k, "gpu_tile.cl", options, "grad_x_tile", &range, gy.ref, w, gx.ref,
              A_TABLE(pixels_of(k, g)), A_U(g->c), A_U(g->o), A_U(stn_conv_chunk(g->kh, g->kw)),
@@ -170,7 +170,7 @@ static bool few_known(const stn_kernel *k, const ocl_geometry *g, const vec_flow
         g->kh > GPU_MAX_SIDE || g->ph > GPU_MAX_SIDE || g->pw > GPU_MAX_SIDE) {
         return false;
     }
-    return f->index == NULL || (p->kh == 2 && p->kw == 2 && p->stride_h == 2 && p->stride_w == 2);
+    return f->index == NULL || gpu_halves(p);
 }
 
 /* Work and loads: whole strips of the rows that meet a gradient; of a pooled gradient an index a

@@ -39,6 +39,10 @@ bool gpu_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_a
     return true;
 }
 
+bool gpu_halves(const stn_pool_params *p) {
+    return p->kh == 2 && p->kw == 2 && p->stride_h == 2 && p->stride_w == 2;
+}
+
 bool gpu_flow_known(const vec_flow *f) {
     return f->gy.layout == STN_NCHW && f->y.layout == STN_NCHW &&
            (f->index == NULL || f->index->layout == STN_NCHW);
@@ -53,5 +57,5 @@ void gpu_undo(stn_kernel *k, const vec_flow *f, const stn_pool_params *p, ocl_vi
              f->index != NULL ? f->index->ref : A_NONE, m.ref, sums, A_U(m.c), A_U(m.h), A_U(m.w),
              A_U(f->gy.h), A_U(f->gy.w), A_U(p->kh), A_U(p->kw), A_U(p->stride_h), A_U(p->stride_w),
              A_U(f->index != NULL), A_U(f->act), A_F(f->slope), A_U(sums.kind != OCL_ARG_NONE),
-             A_ROWS(m.c), A_FLAGS);
+             A_U(m.ref.kind != OCL_ARG_NONE), A_ROWS(m.c), A_FLAGS);
 }

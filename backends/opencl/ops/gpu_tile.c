@@ -46,9 +46,14 @@ gpu_tile gpu_tile_choose(const stn_device *device, uint64_t m, uint64_t n, uint6
     return tiles[last];
 }
 
-void gpu_tile_name(gpu_tile t, bool flow, const char *more, char text[64]) {
-    (void)snprintf(text, 64, "-DTM=%u -DTN=%u -DRM=%u%s%s", t.tm, t.tn, t.rm,
-                   flow ? " -DFLOW=1" : "", more);
+void gpu_tile_name(gpu_tile t, uint32_t flow, uint32_t levels, char text[64]) {
+    int n = snprintf(text, 64, "-DTM=%u -DTN=%u -DRM=%u", t.tm, t.tn, t.rm);
+    if (flow != 0) {
+        n += snprintf(text + n, 64u - (size_t)n, " -DFLOW=%u", flow);
+    }
+    if (levels != 0) {
+        (void)snprintf(text + n, 64u - (size_t)n, " -DLEVELS=%u", levels);
+    }
 }
 
 ocl_range gpu_tile_range(gpu_tile t, uint64_t m, uint64_t n, uint64_t products) {
@@ -131,7 +136,7 @@ static void emit(stn_kernel *k, const job *j) {
     uint32_t columns = columns_of(j), width = j->pool ? j->ow / 2u : j->ow;
     uint32_t length = j->s.channels * j->s.kh * j->s.kw;
     gpu_tile t = gpu_tile_choose(k->device, j->m, (uint64_t)columns * j->n, 1);
-    gpu_tile_name(t, j->flow.kind != OCL_ARG_NONE, "", options);
+    gpu_tile_name(t, j->flow.kind != OCL_ARG_NONE, 0, options);
     /* Groups along the columns of all images that are there. */
     ocl_range range = {{divide_up(columns, 4), divide_up(j->m, t.tm) * (t.tm / t.rm), 1},
                        1u | OCL_EXACT,
@@ -322,35 +327,44 @@ static uint32_t levels_of(uint32_t shards) {
     return levels;
 }
 
-/* planes: PLANE16 sums [N][O] for the bias gradient gb, or both A_NONE. flow: output of an
- * activation that gy and planes have to pass first, or A_NONE. */
-static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, uint32_t n, ocl_arg gy,
-                    ocl_arg x, ocl_arg gw, ocl_arg gb, ocl_arg planes, ocl_arg flow, float slope) {
-    bool act = flow.kind != OCL_ARG_NONE;
-    char options[64], levels[16] = "";
+/* Where a weight gradient's gradient comes from: in, which has to pass backwards through an
+ * activation with the output y and a pool with this index, of qh x qw values, if they are given.
+ * planes: PLANE16 sums [N][O] for the bias gradient gb, or both A_NONE; planes_pass: those too have
+ * to pass the activation. */
+typedef struct source {
+    ocl_arg in, y, index, gb, planes;
+    uint32_t qh, qw;
+    float slope;
+    bool planes_pass;
+} source;
+
+static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, uint32_t n,
+                    const source *f, ocl_arg x, ocl_arg gw) {
+    char options[64];
+    bool act = f->y.kind != OCL_ARG_NONE, pool = f->index.kind != OCL_ARG_NONE;
     uint32_t columns = g->c * g->kh * g->kw, values = g->o * columns, rows = s->parts * s->shards;
-    uint32_t biases = gb.kind == OCL_ARG_NONE ? 0 : g->o;
+    uint32_t biases = f->gb.kind == OCL_ARG_NONE ? 0 : g->o;
     uint64_t pixels = (uint64_t)n * g->oh * g->ow;
     terms window = {g->c, g->kh, g->kw, g->h * g->w, g->w, false, 0};
     gpu_tile t;
     bool whole = whole_tree(k, s, g->o, columns, pixels, &t);
+    uint32_t levels = whole ? levels_of(s->shards) : 0;
     if (whole) {
         rows = 1;
-        (void)snprintf(levels, sizeof levels, " -DLEVELS=%u", levels_of(s->shards));
     } else {
         t = gpu_tile_choose(k->device, g->o, columns, rows);
     }
-    gpu_tile_name(t, act, levels, options);
+    gpu_tile_name(t, pool ? 2u : act ? 1u : 0u, levels, options);
     ocl_arg part = whole ? gw : A_WS(ocl_ws(k, (uint64_t)rows * values * 4u));
     ocl_range range = gpu_tile_range(t, g->o, columns, rows);
-    OCL_EMIT(k, "gpu_tile.cl", options, "conv_grad_w_tile", &range, gy, flow, x, part,
+    OCL_EMIT(k, "gpu_tile.cl", options, "conv_grad_w_tile", &range, f->in, f->y, f->index, x, part,
              A_TABLE(table_of(k, &window)), A_U(g->o), A_U(columns), A_U(g->c * g->h * g->w),
-             A_U(g->h), A_U(g->w), A_U(g->oh * g->ow), A_U(g->ow), A_U(g->sh), A_U(g->sw),
-             A_U(g->ph), A_U(g->pw), A_ROWS(1), A_U(s->length), A_U(s->images), A_U(s->parts),
-             A_F(slope), A_LIMIT, A_FLAGS);
+             A_U(g->h), A_U(g->w), A_U(g->oh * g->ow), A_U(g->ow), A_U(f->qh * f->qw), A_U(f->qw),
+             A_U(g->sh), A_U(g->sw), A_U(g->ph), A_U(g->pw), A_U(act), A_ROWS(1), A_U(s->length),
+             A_U(s->images), A_U(s->parts), A_F(f->slope), A_LIMIT, A_FLAGS);
     ocl_tile_work work =
         gpu_tile_work(t, 2u * pixels * values, gpu_tile_count(t, g->o, columns) * pixels);
-    work.registers += whole ? levels_of(s->shards) * t.rm * 4u : 0u;
+    work.registers += levels * t.rm * 4u;
     ocl_work(k, work);
     if (whole && biases == 0) {
         return;
@@ -358,8 +372,9 @@ static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, uint32
     values = whole ? 0 : values;
     ocl_range all = ocl_items((uint64_t)values + biases, false);
     OCL_EMIT(k, "gpu_sums.cl", "", "gpu_finish", &all, whole ? A_NONE : part, whole ? A_NONE : gw,
-             planes, flow, gb, A_U(values), A_U(s->parts), A_U(s->shards), A_U(biases), A_U(act),
-             A_F(slope), A_ROWS(1), A_U(s->length), A_LIMIT, A_FLAGS);
+             f->planes, f->planes_pass ? f->y : A_NONE, f->gb, A_U(values), A_U(s->parts),
+             A_U(s->shards), A_U(biases), A_U(f->planes_pass), A_F(f->slope), A_ROWS(1),
+             A_U(s->length), A_LIMIT, A_FLAGS);
     ocl_work(k, (ocl_tile_work){.flops = (uint64_t)rows * values + (uint64_t)n * biases});
 }
 
@@ -370,7 +385,8 @@ bool gpu_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view
         !split_of(k, g, x.n, shards, stn_wgrad_chunk(g->oh, g->ow), &s)) {
         return false;
     }
-    weights(k, g, &s, x.n, gy.ref, x.ref, gw, A_NONE, A_NONE, A_NONE, 0.0f);
+    source f = {.in = gy.ref, .y = A_NONE, .index = A_NONE, .gb = A_NONE, .planes = A_NONE};
+    weights(k, g, &s, x.n, &f, x.ref, gw);
     return true;
 }
 
@@ -388,10 +404,20 @@ bool gpu_linear_grad_w(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg gw,
         !split_of(k, &g, x.n, shards, (uint32_t)divide_up(x.n, shards), &s)) {
         return false;
     }
-    bool biased = gb.kind != OCL_ARG_NONE; /* a plane of one value is its own sum */
-    weights(k, &g, &s, x.n, f->gy.ref, x.ref, gw, gb, biased ? f->gy.ref : A_NONE,
-            f->act ? f->y.ref : A_NONE, f->slope);
+    source from = {.in = f->gy.ref,
+                   .y = f->act ? f->y.ref : A_NONE,
+                   .index = A_NONE,
+                   .gb = gb,
+                   .planes = gb.kind != OCL_ARG_NONE ? f->gy.ref : A_NONE, /* planes of one value */
+                   .slope = f->slope,
+                   .planes_pass = f->act};
+    weights(k, &g, &s, x.n, &from, x.ref, gw);
     return true;
+}
+
+/* Tiles along the weights of a channel read the gradient anew: beyond a few it pays to write it. */
+static bool read_often(const ocl_geometry *g) {
+    return g->c * g->kh * g->kw > 256u;
 }
 
 bool gpu_block_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
@@ -403,14 +429,22 @@ bool gpu_block_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
         return false;
     }
     ocl_arg sums = A_WS(ocl_ws(k, (uint64_t)m.n * m.c * 4u));
+    source from = {.in = f->gy.ref, .y = A_NONE, .index = A_NONE, .gb = gb, .planes = sums};
     if (f->index == NULL && !f->act) {
-        m.ref = f->gy.ref;
-        gpu_plane_sums(k, 0, m, m, A_NONE, 0, sums);
-    } else {
-        m.ref = A_WS(ocl_ws(k, (uint64_t)m.n * ocl_row(&m) * 4u));
+        gpu_plane_sums(k, 0, f->gy, f->gy, A_NONE, 0, sums);
+    } else if (read_often(g) || (f->index != NULL && !gpu_halves(p))) {
+        m.ref = from.in = A_WS(ocl_ws(k, (uint64_t)m.n * ocl_row(&m) * 4u));
         gpu_undo(k, f, p, m, sums);
+    } else {
+        m.ref = A_NONE;
+        gpu_undo(k, f, p, m, sums);
+        from.y = f->act ? f->y.ref : A_NONE;
+        from.slope = f->slope;
+        from.index = f->index != NULL ? f->index->ref : A_NONE;
+        from.qh = f->gy.h;
+        from.qw = f->gy.w;
     }
-    weights(k, g, &s, x.n, m.ref, x.ref, gw, gb, sums, A_NONE, 0.0f);
+    weights(k, g, &s, x.n, &from, x.ref, gw);
     return true;
 }
 
