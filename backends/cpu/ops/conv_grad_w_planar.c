@@ -3,8 +3,8 @@
  * and input row, made per image. The rows of a column follow one another, so that those of a kernel
  * lie at constant places. A task is a shard.
  *
- * The terms of an output channel are the bits of its pixels. The gradients of a block are met once
- * and soon forgotten; those of the next block are asked for while the sums are made.
+ * The terms of an output channel are the bits of its pixels; the gradients stay where grad_note
+ * leaves them.
  */
 #include "conv_grad_w_planar.h"
 
@@ -172,20 +172,15 @@ static void make_windows(const grad_w_planar *p, uint32_t n, float *windows, flo
     }
 }
 
-/* Chunk sums of a block of output channels, added to part[o][c][kh][16]. next: image of the block
- * that comes then, or the end of the batch. */
+/* Chunk sums of a block of output channels, added to part[o][c][vectors + column][16]. */
 static void block_sums(const grad_w_planar *p, uint32_t images, uint32_t block, bool add,
-                       uint32_t next, float *part) {
-    const grad_w *w = p->w;
-    const conv_geom *g = &w->g;
+                       float *part) {
+    const conv_geom *g = &p->w->g;
     const uint32_t channels = min_u32(LANES, g->o - block * LANES);
     window_sum job = {.words = images * p->words / 2, .place = p->place, .add = add};
     const uint64_t pixels = (uint64_t)g->ow * p->rows;
     job.out = part + (uint64_t)block * LANES * g->c * (p->vectors + p->column) * LANES;
     for (uint32_t j = 0; j < channels; j++) {
-        for (uint32_t i = 0; i < images && next + i < w->rows; i++) {
-            ISA(grad_ask)(&w->source, next + i, (block + 1) % w->out_blocks, j);
-        }
         job.bits = p->bits + j;
         job.flow = p->flow + j;
         for (uint32_t c = 0; c < g->c; c++) {
@@ -213,7 +208,7 @@ static void chunk_sums(const grad_w_planar *p, uint32_t n, uint32_t images, bool
             (&w->source, n + i, b, p->flow + i * p->flow_image,
              p->bits + (uint64_t)i * p->words * LANES, w->bias ? plane : NULL);
         }
-        block_sums(p, images, b, add, b + 1 < w->out_blocks ? n : n + images, part);
+        block_sums(p, images, b, add, part);
     }
 }
 

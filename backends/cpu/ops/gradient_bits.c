@@ -183,21 +183,6 @@ void ISA(grad_note)(const grad_source *s, uint32_t n, uint32_t block, float *flo
     }
 }
 
-void ISA(grad_ask)(const grad_source *s, uint32_t n, uint32_t block, uint32_t j) {
-    const conv_geom *g = s->g;
-    const grad_block b = grad_block_of(s, n, block);
-    const uint32_t vectors = g->poh * g->pow, end = (j + 1) * vectors / LANES;
-    for (uint32_t i = j * vectors / LANES; i < end; i++) {
-        __builtin_prefetch(b.gy + (uint64_t)i * LANES, 0, 2);
-        if (g->act) {
-            __builtin_prefetch(b.y + (uint64_t)i * LANES, 0, 2);
-        }
-        if (g->pooled && i % 4 == 0) {
-            __builtin_prefetch(b.index + (uint64_t)i * LANES, 0, 2);
-        }
-    }
-}
-
 uint32_t ISA(grad_vector)(const conv_geom *g, uint32_t row, uint32_t col) {
     if (!ISA(grad_disjoint)(g)) {
         return row * g->ow + col;

@@ -46,8 +46,6 @@ static inline uint32_t grad_words(const conv_geom *g) {
  * grad_list. */
 void ISA(grad_note)(const grad_source *s, uint32_t n, uint32_t block, float *flow, uint32_t *bits,
                     float *plane);
-/* Asks the caches for the j-th of 16 parts of what grad_note reads of a block. */
-void ISA(grad_ask)(const grad_source *s, uint32_t n, uint32_t block, uint32_t j);
 /* Which vector of `flow` holds the gradient of that pixel. */
 uint32_t ISA(grad_vector)(const conv_geom *g, uint32_t row, uint32_t col);
 
