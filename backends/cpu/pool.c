@@ -1,15 +1,19 @@
-/* Thread pool of the CPU backend: one batch of tasks at a time, handed out one by one.
+/* Thread pool of the CPU backend: one batch of tasks at a time.
  *
- * `ticket` holds (generation << 32 | tasks not handed out yet). A worker takes a task by
- * decrementing it; whoever holds a task keeps the batch open, because the caller waits until
- * `unfinished` is zero, so fn, user and tasks are stable while they are read. The generation keeps
- * a slow worker from taking a task of a later batch with an old ticket. A worker that oversleeps a
- * batch delays nobody.
+ * Every thread has a range of consecutive tasks, and helps the others when its own is done. Tasks
+ * are images or pieces of a block of channels, so a thread meets the same part of a value in one
+ * operator after another, in its own cache.
+ *
+ * The ticket of a range holds (generation << 32 | tasks not handed out yet). A thread takes a task
+ * by decrementing it; whoever holds a task keeps the batch open, because the caller waits until
+ * `unfinished` is zero, so fn, user and the ranges' ends are stable while they are read. The
+ * generation keeps a slow worker from taking a task of a later batch with an old ticket. A worker
+ * that oversleeps a batch delays nobody.
  *
  * Waiting is a short spin (kernels follow each other within microseconds) and then a condition
- * variable. A sleeper announces itself before its last look at the state, and the other side
- * changes the state before it looks for sleepers, both sequentially consistent, so no wake-up is
- * lost.
+ * variable. A sleeper announces itself before its last look at the generation, and the other side
+ * changes the generation before it looks for sleepers, both sequentially consistent, so no wake-up
+ * is lost.
  */
 #define _GNU_SOURCE
 #include "cpu.h"
@@ -29,19 +33,25 @@ typedef struct worker {
     uint32_t number;
 } worker;
 
-struct cpu_pool {
+typedef struct task_range {
     _Atomic uint64_t ticket;
+    uint32_t end;
+    uint8_t apart[52]; /* no two tickets in one cache line */
+} task_range;
+
+struct cpu_pool {
+    _Atomic uint32_t generation; /* counts the batches, once their ranges are set */
     _Atomic uint32_t unfinished; /* tasks of this batch not completed yet */
     _Atomic uint32_t sleepers;   /* workers waiting on `wake` */
     _Atomic uint32_t waiting;    /* 1 while the caller waits on `done` */
     _Atomic uint32_t quit;
     void (*fn)(void *user, uint32_t task, uint32_t thread);
     void *user;
-    uint32_t tasks;
     uint32_t threads, spins;
     pthread_mutex_t lock;
     pthread_cond_t wake, done;
-    worker *workers; /* threads - 1 */
+    task_range *ranges; /* [threads] */
+    worker *workers;    /* threads - 1 */
 };
 
 static void relax(void) {
@@ -56,37 +66,47 @@ static uint32_t left_of(uint64_t ticket) {
     return (uint32_t)ticket;
 }
 
-/* Runs tasks until none is left. */
-static void work(cpu_pool *pool, uint32_t thread) {
-    uint64_t ticket = atomic_load(&pool->ticket);
+static bool take(task_range *range, uint32_t *task) {
+    uint64_t ticket = atomic_load(&range->ticket);
     while (left_of(ticket) != 0) {
-        if (!atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket - 1)) {
-            continue;
+        if (atomic_compare_exchange_weak(&range->ticket, &ticket, ticket - 1)) {
+            *task = range->end - left_of(ticket);
+            return true;
         }
-        pool->fn(pool->user, pool->tasks - left_of(ticket), thread);
-        if (atomic_fetch_sub(&pool->unfinished, 1) == 1 && atomic_load(&pool->waiting) != 0) {
-            pthread_mutex_lock(&pool->lock);
-            pthread_cond_signal(&pool->done);
-            pthread_mutex_unlock(&pool->lock);
+    }
+    return false;
+}
+
+/* Runs tasks until none is left, those of the thread's range first. */
+static void work(cpu_pool *pool, uint32_t thread) {
+    uint32_t task;
+    for (uint32_t i = 0; i < pool->threads; i++) {
+        while (take(&pool->ranges[(thread + i) % pool->threads], &task)) {
+            pool->fn(pool->user, task, thread);
+            if (atomic_fetch_sub(&pool->unfinished, 1) == 1 && atomic_load(&pool->waiting) != 0) {
+                pthread_mutex_lock(&pool->lock);
+                pthread_cond_signal(&pool->done);
+                pthread_mutex_unlock(&pool->lock);
+            }
         }
-        ticket = atomic_load(&pool->ticket);
     }
 }
 
-static bool idle(cpu_pool *pool) {
-    return left_of(atomic_load(&pool->ticket)) == 0 && atomic_load(&pool->quit) == 0;
+static bool idle(cpu_pool *pool, uint32_t seen) {
+    return atomic_load(&pool->generation) == seen && atomic_load(&pool->quit) == 0;
 }
 
-static void wait_for_work(cpu_pool *pool) {
-    for (uint32_t i = 0; i < pool->spins && idle(pool); i++) {
+/* Until there is a batch after the `seen`-th. */
+static void wait_for_work(cpu_pool *pool, uint32_t seen) {
+    for (uint32_t i = 0; i < pool->spins && idle(pool, seen); i++) {
         relax();
     }
-    if (!idle(pool)) {
+    if (!idle(pool, seen)) {
         return;
     }
     pthread_mutex_lock(&pool->lock);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (idle(pool)) {
+    while (idle(pool, seen)) {
         pthread_cond_wait(&pool->wake, &pool->lock);
     }
     atomic_fetch_sub(&pool->sleepers, 1);
@@ -96,9 +116,11 @@ static void wait_for_work(cpu_pool *pool) {
 static void *worker_main(void *user) {
     worker *self = user;
     cpu_pool *pool = self->pool;
+    uint32_t seen = 0;
     while (atomic_load(&pool->quit) == 0) {
+        wait_for_work(pool, seen);
+        seen = atomic_load(&pool->generation);
         work(pool, self->number);
-        wait_for_work(pool);
     }
     return NULL;
 }
@@ -145,10 +167,16 @@ void cpu_pool_run(cpu_pool *pool, uint32_t tasks,
     }
     pool->fn = fn;
     pool->user = user;
-    pool->tasks = tasks;
     atomic_store(&pool->unfinished, tasks);
-    uint64_t generation = (atomic_load(&pool->ticket) >> 32) + 1;
-    atomic_store(&pool->ticket, generation << 32 | tasks);
+    const uint64_t generation = (uint64_t)atomic_load(&pool->generation) + 1;
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < pool->threads; i++) {
+        task_range *range = &pool->ranges[i];
+        range->end = (uint32_t)((uint64_t)tasks * (i + 1) / pool->threads);
+        atomic_store(&range->ticket, generation << 32 | (range->end - first));
+        first = range->end;
+    }
+    atomic_store(&pool->generation, (uint32_t)generation);
     wake_workers(pool, tasks - 1);
     work(pool, 0);
     wait_for_workers(pool);
@@ -173,6 +201,7 @@ void cpu_pool_free(cpu_pool *pool) {
     pthread_cond_destroy(&pool->done);
     pthread_mutex_destroy(&pool->lock);
     free(pool->workers);
+    free(pool->ranges);
     free(pool);
 }
 
@@ -202,12 +231,15 @@ int32_t cpu_pool_new(uint32_t threads, cpu_pool **out, stn_err *err) {
     *out = NULL;
     cpu_pool *pool = calloc(1, sizeof *pool);
     worker *workers = calloc(threads, sizeof *workers);
-    if (pool == NULL || workers == NULL) {
+    task_range *ranges = calloc(threads, sizeof *ranges);
+    if (pool == NULL || workers == NULL || ranges == NULL) {
         free(pool);
         free(workers);
+        free(ranges);
         return stn_fail(err, STN_E_NOMEM, "no memory for the CPU backend's %u threads", threads);
     }
     pool->workers = workers;
+    pool->ranges = ranges;
     /* Spinning only helps while every thread has a processor of its own. */
     pool->spins = (long)threads <= sysconf(_SC_NPROCESSORS_ONLN) ? SPINS : 0;
     pthread_mutex_init(&pool->lock, NULL);
