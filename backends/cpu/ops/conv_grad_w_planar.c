@@ -28,20 +28,30 @@ static void planar_vectors(grad_w_planar *p) {
     p->pass = piece_of(g->kh, MOST_VECTORS);
 }
 
+/* The workspace of a thread, in one piece: for an image of MNIST it just fits a first-level cache
+ * of 48 KiB, and no two of its parts may meet in the same sets. So the places, alike for all
+ * threads, are a thread's own too. */
+static void carve_local(grad_w_planar *p, carver *c) {
+    const uint64_t images = p->w->chunk_images;
+    p->flow = carve(c, images * p->flow_image * sizeof *p->flow);
+    p->windows = carve(c, images * p->image * sizeof *p->windows);
+    p->columns = carve(c, (images * p->image / LANES + LANES) * sizeof *p->columns);
+    p->bits = carve(c, images * p->words * LANES * sizeof *p->bits);
+    p->place = carve(c, images * p->words * GRAD_WORD * sizeof *p->place);
+}
+
 grad_w_planar ISA(planar_plan)(const grad_w *w, uint32_t threads, carver *c) {
     const conv_geom *g = &w->g;
     grad_w_planar p = {.w = w, .words = grad_words(g), .rows = g->h + 2 * g->ph};
     planar_vectors(&p);
-    p.flow_image = (uint64_t)g->oh * g->ow * LANES;
+    p.flow_image = (uint64_t)w->most * LANES;
     p.image = (uint64_t)g->c * g->ow * p.rows * LANES;
     p.part_size = (uint64_t)g->o * g->c * (p.vectors + p.column) * LANES;
-    const uint64_t images = w->chunk_images, all = threads * images;
-    p.flow = carve(c, all * p.flow_image * sizeof *p.flow);
-    p.windows = carve(c, all * p.image * sizeof *p.windows);
-    p.columns = carve(c, threads * (images * p.image / LANES + LANES) * sizeof *p.columns);
-    p.bits = carve(c, all * p.words * LANES * sizeof *p.bits);
+    carver local = {0};
+    carve_local(&p, &local);
+    p.local_bytes = local.used;
     p.part = carve(c, g->shards * p.part_size * sizeof *p.part);
-    p.place = carve(c, images * p.words * GRAD_WORD * sizeof *p.place);
+    p.local = carve(c, threads * p.local_bytes);
     return p;
 }
 
@@ -212,15 +222,26 @@ static void chunk_sums(const grad_w_planar *p, uint32_t n, uint32_t images, bool
     }
 }
 
-/* The workspace of one thread. */
 static grad_w_planar planar_local(const grad_w_planar *all, uint32_t thread) {
     grad_w_planar p = *all;
-    const uint64_t slot = (uint64_t)thread * p.w->chunk_images;
-    p.flow += slot * p.flow_image;
-    p.windows += slot * p.image;
-    p.columns += slot * p.image / LANES + thread * LANES;
-    p.bits += slot * p.words * LANES;
+    carver c = {.base = p.local + thread * p.local_bytes};
+    carve_local(&p, &c);
     return p;
+}
+
+static void place_pixels(void *user, uint32_t task, uint32_t thread) {
+    (void)thread;
+    const grad_w_planar p = planar_local(user, task);
+    const conv_geom *g = &p.w->g;
+    pixel_place *to = p.place;
+    for (uint32_t i = 0; i < p.w->chunk_images; i++, to += (uint64_t)p.words * GRAD_WORD) {
+        for (uint32_t t = 0; t < g->oh * g->ow; t++) {
+            const uint32_t row = t / g->ow, col = t % g->ow;
+            to[t].flow =
+                (uint32_t)(i * p.flow_image + (uint64_t)ISA(grad_vector)(g, row, col) * LANES);
+            to[t].window = (uint32_t)(i * p.image + ((uint64_t)col * p.rows + row * g->sh) * LANES);
+        }
+    }
 }
 
 static void shard_task(void *user, uint32_t shard, uint32_t thread) {
@@ -275,17 +296,8 @@ static void store_task(void *user, uint32_t o, uint32_t thread) {
 
 void ISA(planar_run)(grad_w_planar *p) {
     const grad_w *w = p->w;
-    const conv_geom *g = &w->g;
-    pixel_place *to = p->place;
-    for (uint32_t i = 0; i < w->chunk_images; i++, to += (uint64_t)p->words * GRAD_WORD) {
-        for (uint32_t t = 0; t < g->oh * g->ow; t++) {
-            const uint32_t row = t / g->ow, col = t % g->ow;
-            to[t].flow =
-                (uint32_t)(i * p->flow_image + (uint64_t)ISA(grad_vector)(g, row, col) * LANES);
-            to[t].window =
-                (uint32_t)(i * p->image + ((uint64_t)col * p->rows + row * g->sh) * LANES);
-        }
-    }
-    cpu_pool_run(w->call->pool, g->shards, shard_task, p);
-    cpu_pool_run(w->call->pool, g->o, store_task, p);
+    const uint32_t threads = cpu_pool_threads(w->call->pool);
+    cpu_pool_run(w->call->pool, threads, place_pixels, p);
+    cpu_pool_run(w->call->pool, w->g.shards, shard_task, p);
+    cpu_pool_run(w->call->pool, w->g.o, store_task, p);
 }

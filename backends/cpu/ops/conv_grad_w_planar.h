@@ -19,12 +19,15 @@ typedef struct grad_w_planar {
     uint32_t rows;              /* of the padded image */
     uint64_t flow_image, image; /* floats: of gradients, of windows */
     uint64_t part_size;
-    /* Workspace; but for the last two per thread, of the images of a chunk. */
+    uint64_t local_bytes;
+    /* Workspace */
+    float *part; /* [shards][O][C][vectors + column][16] */
+    char *local; /* [threads][local_bytes]: */
+    /* that of one thread, of the images of a chunk */
     float *flow;        /* one block: [images][pixels][16] */
     float *windows;     /* [images][C][OW][rows][16] */
     float *columns;     /* [images][C][OW][rows] and 16 more */
     uint32_t *bits;     /* one block: [images][words][16] */
-    float *part;        /* [shards][O][C][vectors + column][16] */
     pixel_place *place; /* [images][words][GRAD_WORD] */
 } grad_w_planar;
 
