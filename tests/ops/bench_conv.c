@@ -4,9 +4,11 @@
  *     bench_conv sweep  [batch [kernel set]]
  *
  * layers: those of the study's networks, in GFLOP/s of processor time (minimum of some runs), dense
- * work counted. sweep: unusual shapes against the usual shape next to them that does no less work
- * (stride 1, an odd kernel, whole blocks of channels, a map of a multiple of 8); printed are those
- * that take more than WORST times as long, and the worst of each operator.
+ * work counted, and the forward's share of the peak of multiply-adds (the greater of those measured
+ * before and after it, because a shared machine's clock drifts). sweep: unusual shapes against the
+ * usual shape next to them that does no less work (stride 1, an odd kernel, whole blocks of
+ * channels, a map of a multiple of 8); printed are those that take more than WORST times as long,
+ * and the worst of each operator.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
@@ -160,28 +162,50 @@ static int32_t measure(optest_dev *dev, const layer *l, bench *b, double seconds
     return STN_OK;
 }
 
-static int32_t show_layers(optest_dev *dev, uint32_t batch, const char *prefix, const char *ops,
-                           stn_err *err) {
-    printf("%-14s %9s %9s %9s  GFLOP/s\n", "layer", "forward", "grad x", "grad w");
-    for (size_t i = 0; i < N_LAYERS; i++) {
-        const layer *l = &layers[i];
-        if (strncmp(l->name, prefix, strlen(prefix)) != 0) {
+static int32_t peak_of(optest_dev *dev, double *flops, stn_err *err) {
+    stn_peaks peaks = {.struct_size = sizeof peaks};
+    STN_TRY(dev->backend->peaks(dev->device, &peaks, err));
+    *flops = peaks.flops;
+    return STN_OK;
+}
+
+/* Figures of the operators named by `ops`; *peak: the one measured last. */
+static int32_t show_layer(optest_dev *dev, const layer *l, uint32_t batch, const char *ops,
+                          double *peak, stn_err *err) {
+    printf("%-14s", l->name);
+    for (uint32_t op = STN_OP_CONV_BLOCK; op <= STN_OP_CONV_BLOCK_GRAD_W; op++) {
+        bench b;
+        double best, before = *peak;
+        if (strchr(ops, "fxw"[op - STN_OP_CONV_BLOCK]) == NULL) {
             continue;
         }
-        printf("%-14s", l->name);
-        for (uint32_t op = STN_OP_CONV_BLOCK; op <= STN_OP_CONV_BLOCK_GRAD_W; op++) {
-            bench b;
-            double best;
-            if (strchr(ops, "fxw"[op - STN_OP_CONV_BLOCK]) == NULL) {
-                printf(" %9s", "");
-                continue;
-            }
-            bench_of(&b, l, op, batch);
-            STN_TRY(measure(dev, l, &b, SECONDS, &best, err));
-            printf(" %9.1f", b.flop / best * 1e-9);
-            fflush(stdout);
+        bench_of(&b, l, op, batch);
+        STN_TRY(measure(dev, l, &b, SECONDS, &best, err));
+        printf(" %9.1f", b.flop / best * 1e-9);
+        if (op == STN_OP_CONV_BLOCK) {
+            STN_TRY(peak_of(dev, peak, err));
+            printf(" %6.1f", 100.0 * b.flop / best / fmax(before, *peak));
         }
-        printf("\n");
+        fflush(stdout);
+    }
+    printf("\n");
+    return STN_OK;
+}
+
+static int32_t show_layers(optest_dev *dev, uint32_t batch, const char *prefix, const char *ops,
+                           stn_err *err) {
+    double peak = 0;
+    STN_TRY(peak_of(dev, &peak, err));
+    printf("GFLOP/s; peak %.1f\n%-14s", peak * 1e-9, "layer");
+    for (uint32_t i = 0; i < 3; i++) {
+        static const char *const heads[] = {"   forward      %", "    grad x", "    grad w"};
+        fputs(strchr(ops, "fxw"[i]) == NULL ? "" : heads[i], stdout);
+    }
+    printf("\n");
+    for (size_t i = 0; i < N_LAYERS; i++) {
+        if (strncmp(layers[i].name, prefix, strlen(prefix)) == 0) {
+            STN_TRY(show_layer(dev, &layers[i], batch, ops, &peak, err));
+        }
     }
     return STN_OK;
 }

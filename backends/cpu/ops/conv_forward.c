@@ -169,7 +169,7 @@ static void finish_unit(const forward *f, uint32_t block, uint32_t image, uint32
 }
 
 /* What the thread will probably read after this unit: of the same image the rows from padded row
- * `below` on, or the images of a later task. */
+ * `below` on, or the images of its next task. */
 static ahead ahead_of(const forward *f, uint32_t image, uint32_t images, uint32_t below) {
     const conv_geom *g = &f->g;
     const float *x = f->call->in[0];
@@ -182,7 +182,7 @@ static ahead ahead_of(const forward *f, uint32_t image, uint32_t images, uint32_
         a.gap = f->x.plane - a.floats;
         a.pieces = a.floats > 0 ? (uint32_t)(f->x.image / f->x.plane) : 0;
     } else {
-        const uint64_t later = (uint64_t)image + images * cpu_pool_threads(f->call->pool);
+        const uint64_t later = (uint64_t)image + images;
         const uint64_t end = cpu_rows(f->call);
         a.next = x + (later < end ? later * f->x.image : 0);
         a.pieces = later < end ? 1 : 0;

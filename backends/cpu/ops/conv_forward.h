@@ -37,6 +37,7 @@ typedef struct forward {
     uint32_t source_rows, source_cols;
     uint32_t unit_rows; /* rows of the source that a unit reads of an image */
     uint32_t groups, depth, chunk;
+    uint32_t part; /* input channels whose weights stay in the first-level cache */
     bool padded;
     bool tiled; /* conv_tile.h serves; otherwise isa/tile.h */
     background bg;
@@ -46,6 +47,7 @@ typedef struct forward {
     int32_t *line;      /* [C][KH]: offset of a row of taps in the unit's source */
     int32_t *pixel;     /* [pixels]: offset of a pixel's first tap in the unit's source */
     float *sums, *copy; /* per thread */
+    float *partial;     /* per thread: sums of a chunk's first parts */
     float *carried;     /* per thread: [groups][carry][conv_cols][GROUP] */
     uint64_t sums_floats, copy_floats, carried_floats;
     bool stream; /* of a call, as the next: outputs go past the caches */

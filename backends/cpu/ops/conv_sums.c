@@ -10,6 +10,7 @@
 #include "conv_forward.h"
 
 #define UNIT_PIXELS 1024u
+#define PART_BYTES (28u << 10)
 
 /* Chooses the unit so that there are a few for every thread and 64 to 1024 pixels in each. */
 static void forward_unit(forward *f, uint32_t threads) {
@@ -42,6 +43,14 @@ static bool forward_tiled(const forward *f) {
            cols * 100u >= widest * CONV_TILE_FULL;
 }
 
+/* A chunk has some 50 KB of weights, which every tile would read from the second-level cache: all
+ * tiles of a unit take a part of its channels first, then the next. */
+static uint32_t part_of(const forward *f) {
+    const uint32_t taps = f->g.kh * f->g.kw, chunk = min_u32(f->g.c, f->chunk / taps);
+    const uint32_t fits = max_u32(1, PART_BYTES / (taps * GROUP * (uint32_t)sizeof(float)));
+    return f->bg.used ? chunk : ceil_div(chunk, ceil_div(chunk, fits));
+}
+
 forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uint32_t threads,
                           carver *c) {
     forward f = {.g = *geom};
@@ -66,11 +75,13 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
     f.terms = carve(c, f.tiled ? 0 : f.depth * sizeof(term));
     f.pixel = carve(c, f.tiled ? 0 : f.pixels * sizeof(int32_t));
     f.sums = carve(c, threads * f.sums_floats * sizeof(float));
+    f.partial = carve(c, f.tiled ? threads * f.sums_floats * sizeof(float) : 0);
     f.carried = carve(c, threads * f.carried_floats * sizeof(float));
     f.copy = carve(c, threads * f.copy_floats * sizeof(float));
     if (find) {
         ISA(background_plan)(&f, threads, c);
     }
+    f.part = part_of(&f);
     return f;
 }
 
@@ -107,9 +118,10 @@ void ISA(forward_tables)(const forward *f) {
 
 /* Tiles of conv_tile.h for a unit and a group of output channels. */
 typedef struct tiles {
-    const conv_tile_fn *run; /* by width */
-    const float *source, *w; /* w: the weights of the chunk */
-    float *sums;
+    const conv_tile_fn *run;      /* by width */
+    const float *source, *w;      /* w: the weights of the chunk */
+    const float *start;           /* [rows][conv_cols][GROUP] or NULL: all alike */
+    float *out;                   /* [rows][conv_cols][GROUP] */
     uint32_t thread, group, rows; /* rows: of pixels, of all images */
     ahead *next;
 } tiles;
@@ -174,10 +186,15 @@ static void row_tiles(const forward *f, const tiles *t, conv_tile *job, uint32_t
                (uint64_t)line[i] * f->source_cols * f->source.step;
     }
     job->row_step = x[1] - x[0];
+    job->start_step = t->start != NULL ? GROUP : 0;
+    job->start_pitch = t->start != NULL && job->rows > 1 ? job->out_pitch : 0;
     for (uint32_t i = 0, col = 0, next; i < count; i++, col = next) {
         next = conv_tile_col(cols, i + 1);
         job->x = x[0] + (uint64_t)col * f->source.step;
-        job->out = t->sums + ((uint64_t)row * cols + col) * GROUP;
+        job->out = t->out + ((uint64_t)row * cols + col) * GROUP;
+        if (t->start != NULL) {
+            job->start = t->start + ((uint64_t)row * cols + col) * GROUP;
+        }
         if (f->bg.used) {
             const uint32_t lead = min_u32(background_lead(f, t->thread, image[0], line[0], i),
                                           background_lead(f, t->thread, image[1], line[1], i));
@@ -193,17 +210,22 @@ static void row_tiles(const forward *f, const tiles *t, conv_tile *job, uint32_t
 }
 
 /* unit_sums with tiles of conv_tile.h. */
-static void unit_tiles(const forward *f, tiles *t, uint32_t vectors) {
+static void unit_tiles(const forward *f, tiles *t, uint32_t vectors, float *sums) {
     const conv_geom *g = &f->g;
     const uint32_t taps = g->kh * g->kw, chunk = f->chunk / taps;
     static const float zeros[GROUP];
-    conv_tile job = {.kw = g->kw, .start = zeros, .out_pitch = (ptrdiff_t)f->conv_cols * GROUP};
+    float *partial = f->partial + t->thread * f->sums_floats;
     t->run = ISA(conv_tile_kernels)(vectors, g->kw, f->source.step);
-    for (uint32_t c = 0; c < g->c; c += chunk) {
+    for (uint32_t c = 0, end, next; c < g->c; c = next) {
+        end = min_u32(g->c, (c / chunk + 1) * chunk);
+        next = min_u32(end, c + f->part);
+        conv_tile job = {.kw = g->kw, .start = zeros, .out_pitch = (ptrdiff_t)f->conv_cols * GROUP};
         job.line = f->line + (uint64_t)c * g->kh;
-        job.lines = min_u32(chunk, g->c - c) * g->kh;
+        job.lines = (next - c) * g->kh;
         job.w = t->w = f->packed + ((uint64_t)t->group * f->depth + (uint64_t)c * taps) * GROUP;
-        job.add = c > 0;
+        t->start = c % chunk > 0 ? partial : NULL;
+        t->out = next < end ? partial : sums;
+        job.add = next == end && c >= chunk;
         for (uint32_t row = 0; row < t->rows; row += 2) {
             row_tiles(f, t, &job, row);
         }
@@ -235,8 +257,8 @@ void ISA(forward_sums)(const forward *f, uint32_t thread, uint32_t group, const 
     const uint32_t vectors = min_u32(TILE_V, blocks_of(f->g.o) - group * TILE_V);
     const uint32_t rows = images > 1 ? images * f->conv_rows : conv_rows;
     if (f->tiled) {
-        tiles t = {NULL, source, NULL, sums, thread, group, rows, next};
-        unit_tiles(f, &t, vectors);
+        tiles t = {.source = source, .thread = thread, .group = group, .rows = rows, .next = next};
+        unit_tiles(f, &t, vectors, sums);
     } else {
         unit_sums(f, source, group, vectors, rows * f->conv_cols, sums);
     }

@@ -23,8 +23,12 @@ VEC void tile_body(const conv_tile *job, const uint32_t cols, const uint32_t vec
     const uint32_t group = TILE_V * LANES;
     vf acc[MOST_PIXELS][TILE_V];
     UNROLL
-    for (uint32_t i = 0; i < 2 * cols * vectors; i++) {
-        acc[i / vectors][i % vectors] = v_load(job->start + i % vectors * LANES);
+    for (uint32_t p = 0; p < 2 * cols; p++) {
+        const float *from = job->start + (p < cols ? 0 : job->start_pitch) +
+                            (ptrdiff_t)(p % cols) * job->start_step;
+        for (uint32_t v = 0; v < vectors; v++) {
+            acc[p][v] = v_load(from + v * LANES);
+        }
     }
     const float *w = job->w, *first = job->x, *second = first + job->row_step;
     const int32_t *end = job->line + job->lines;

@@ -1,7 +1,7 @@
 /* The register tile of a convolution with column stride 1: two rows of a few pixels times TILE_V
  * vectors of 16 output channels.
  *
- *   acc[r][q][v] = CHAIN over (c,kh,kw) of
+ *   acc[r][q][v] = start[r][q][v], then CHAIN over (c,kh,kw) of
  *       fma(x[line[c,kh] + r*row_step + (q+kw)*step], w[c][kh][kw][v][lane], acc)
  *
  * A kernel row of known width is unrolled: every place is a constant from three pointers, and with
@@ -39,8 +39,11 @@ typedef struct conv_tile {
     const int32_t *line; /* offsets of the kernel rows of this chunk, [c][kh] */
     const float *w;      /* their weights [c][kh][kw][TILE_V][16] */
     uint32_t lines, kw;
-    const float *start; /* [TILE_V][16]: what the sums of all pixels start from */
-    float *out;         /* [r][q][TILE_V][16], rows out_pitch floats apart */
+    /* [r][q][TILE_V][16]: what the sums start from; rows and pixels so many floats apart, 0: all
+     * pixels start alike */
+    const float *start;
+    ptrdiff_t start_pitch, start_step;
+    float *out; /* [r][q][TILE_V][16], rows out_pitch floats apart */
     ptrdiff_t out_pitch;
     uint32_t rows; /* 1: the second row is not stored */
     bool add;      /* out = out + acc instead of out = acc: a later chunk */
