@@ -7,7 +7,12 @@
 
 #include "optest.h"
 
+/* A sanitizer looks at accesses, which are alike for any number of threads. */
+#if defined(__SANITIZE_ADDRESS__)
+static const char *const threads[] = {"2"};
+#else
 static const char *const threads[] = {"1", "2", "7"};
+#endif
 #define N_THREADS (sizeof threads / sizeof threads[0])
 
 static int32_t open_set(const char *set, const char *count, optest_dev *dev, stn_err *err) {
