@@ -5,37 +5,55 @@ small_data data
 export STN_DATA_DIR=$work/data
 unset STN_TORCH_PYTHON STN_TORCH_BENCH
 
-# tools/bench-torch: refusals
-expect 2 "$source_dir/tools/bench-torch" --stnrun "$stnrun"
-says err "STN_TORCH_PYTHON"
+# bench step --vs-torch: refusals
+# shellcheck disable=SC2086
+versus() {
+    "$stnrun" bench step --vs-torch $small --warmup 1 --repeats 2 "$@"
+}
+expect 2 versus
+says err "STN_TORCH_BENCH"
 one_line
-expect 2 "$source_dir/tools/bench-torch" --nonsense
-expect 0 "$source_dir/tools/bench-torch" --help
-says out "usage:"
+: >bench_torch.py
+export STN_TORCH_BENCH=$work/bench_torch.py
+expect 1 env STN_TORCH_PYTHON=no/such "$stnrun" bench step --vs-torch --recipe mnist-r-cnn --batch 8 -q
+says err "cannot run no/such"
+one_line
+expect 1 env STN_TORCH_PYTHON=/bin/true "$stnrun" bench step --vs-torch --recipe mnist-r-cnn --batch 8 -q
+says err "gave no figures"
+one_line
+expect 1 env STN_TORCH_PYTHON=/bin/false "$stnrun" bench step --vs-torch --recipe mnist-r-cnn --batch 8 -q
+says err "gave no figures"
 
-# medians of paired ratios: stn prints 10 and 20 ms in turn, PyTorch 40 ms
+# PyTorch's side runs once a round, on the same batch and threads as here, and keeps its memory
 cat >fake_python <<'SH'
 #!/bin/sh
-echo "$*" >>"$FAKE_LOG"
-echo '{"mode": "step", "ms_min": 30.0, "ms_median": 40.0, "images_per_s": 1.0, "peak_rss_mib": 800}'
+echo "$OMP_NUM_THREADS $MALLOC_MMAP_MAX_ $*" >>"$FAKE_LOG"
+echo '{"mode": "step", "ms_min": 30000.0, "ms_median": 40000.0, "images_per_s": 1.0, "peak_rss_mib": 800}'
 SH
-cat >fake_stnrun <<'SH'
-#!/bin/sh
-echo x >>"$FAKE_LOG.stn"
-ms=$(($(wc -l <"$FAKE_LOG.stn") % 2 * 10 + 10))
-echo "{\"schema\":\"stnrun-bench/1\",\"ms_min\":$ms.0,\"ms_median\":$ms.0,\"images_per_s\":1.0,\"peak_rss_mib\":80.25}"
-SH
-chmod +x fake_python fake_stnrun
-: >bench_torch.py
-export FAKE_LOG=$work/calls
-expect 0 "$source_dir/tools/bench-torch" --python "$work/fake_python" --script "$work/bench_torch.py" \
-    --stnrun "$work/fake_stnrun" --rounds 3 mnist-r-sl1
-says out "| mnist-r-sl1 | 20.0 / 20.0 | 40.0 / 30.0 | 2.00 | 1.50 | 80 | 800 |"
+chmod +x fake_python
+export FAKE_LOG=$work/calls STN_TORCH_PYTHON=$work/fake_python
+expect 0 versus --rounds 3 --threads 2
+says out "PyTorch    30000.00   40000.00"
+says out "PyTorch / stn, median of 3 rounds: "
+says out "after 9 steps"
+[ "$(wc -l <calls)" = 3 ] || bad "not one run a round"
+says calls "2 0 $work/bench_torch.py step --net mnist_r_sl1 --batch 16 --threads 2 "
+expect 0 versus --rounds 1 --json
+for member in rounds ratio_median ratio_min stn torch state_hash; do
+    says out "\"$member\":"
+done
+says out '"ms_median": 40000.0'
+
+# tools/bench-torch: a table of it
+expect 2 "$source_dir/tools/bench-torch" --nonsense
+expect 2 "$source_dir/tools/bench-torch" --stnrun no/such
+one_line
+expect 0 "$source_dir/tools/bench-torch" --help
+says out "usage:"
+expect 0 "$source_dir/tools/bench-torch" --stnrun "$stnrun" --rounds 1 --repeats 1 mnist-r-cnn
 [ "$(wc -l <out)" = 3 ] || bad "not a table of one network"
-says calls "--net mnist_r_sl1 --batch 256 --threads 2 --channels-last"
-expect 1 env STN_TORCH_PYTHON=/bin/true STN_TORCH_BENCH="$work/bench_torch.py" "$source_dir/tools/bench-torch" \
-    --stnrun "$work/fake_stnrun" --rounds 1 mnist-r-cnn
-says err "gave no figures"
+grep -qE '^\| mnist-r-cnn \| [0-9.]+ / [0-9.]+ \| 40000.0 / 30000.0 \| [0-9.]+ \| [0-9.]+ \| [0-9]+ \| 800 \|$' out ||
+    { bad "no row of figures" && cat out; }
 
 # tools/bench-scale
 expect 0 "$source_dir/tools/bench-scale" --stnrun "$stnrun" --repeats 1 --batches 4,8 --sides 32 --networks cnn --threads 1

@@ -54,6 +54,8 @@ int bench_step(const args *a);
 int bench_ops(const args *a);
 /* bench ops --model */
 int bench_model(const args *a);
+/* bench step --vs-torch */
+int bench_torch(const args *a);
 int bench_epoch(const args *a);
 int bench_compare(const args *a);
 

@@ -218,6 +218,9 @@ int bench_step(const args *a) {
     struct stat info;
     bench b = {.repeats = 30};
     step_result result;
+    if (args_has(a, "vs-torch")) {
+        return bench_torch(a);
+    }
     if (trace != NULL && stat(trace, &info) == 0 && !args_has(a, "force")) {
         fprintf(stderr, "stnrun: %s exists; give --force to replace it\n", trace);
         return EXIT_FAIL;

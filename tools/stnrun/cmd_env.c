@@ -11,6 +11,8 @@ static const char *const other_variables[][2] = {
     {"STN_PLUGIN_PATH", "directories searched for plugins, separated by colons"},
     {"STN_CACHE_DIR", "where compiled kernels are kept (default ~/.cache/stn)"},
     {"STN_OPENCL_LIBRARY", "OpenCL library to open (default libOpenCL.so.1)"},
+    {"STN_TORCH_BENCH", "bench step --vs-torch: the reference's bench_torch.py"},
+    {"STN_TORCH_PYTHON", "bench step --vs-torch: a Python with PyTorch (default python3)"},
     {"NO_COLOR", "no colour if set and not empty"},
     {"FORCE_COLOR", "colour even if not on a terminal (also CLICOLOR_FORCE)"},
     {"OCL_ICD_VENDORS", "OpenCL loader: which drivers it sees (respected, never changed)"},

@@ -41,6 +41,8 @@ static const flag bench_flags[] = {
     {"peak-gbytes", 0, "N", "ops --model: its memory bandwidth (500)"},
     {"trace", 0, "FILE", "step: write a timeline of one more step (Chrome, Perfetto)"},
     {"force", 'f', NULL, "overwrite an existing trace"},
+    {"vs-torch", 0, NULL, "step: PyTorch's steps in turn with them (STN_TORCH_BENCH)"},
+    {"rounds", 0, "N", "step --vs-torch: measurements of each (5)"},
     FLAGS_SIDES,
     {"override-selftest", 0, NULL, "use a device that failed its self-test"},
     {NULL, 0, NULL, NULL},
@@ -86,6 +88,7 @@ const command commands[] = {
      "step|ops|epoch|compare --recipe NAME [flags]",
      "stnrun bench step --recipe mnist-r-sl1 --threads 2\n"
      "stnrun bench step --recipe mnist-r-cnn --backend opencl --trace step.json --json\n"
+     "stnrun bench step --recipe mnist-r-cnn --vs-torch\n"
      "stnrun bench ops --recipe mnist-r-cnn\n"
      "stnrun bench epoch --recipe mnist-t-sl1\n"
      "stnrun bench compare --recipe mnist-r-sl1 --backends cpu,opencl\n"
