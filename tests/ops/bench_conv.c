@@ -5,7 +5,8 @@
  *
  * layers: those of the study's networks, in GFLOP/s of processor time (minimum of some runs), dense
  * work counted, and the forward's share of the peak of multiply-adds (the greater of those measured
- * before and after it, because a shared machine's clock drifts). sweep: unusual shapes against the
+ * before and after it, because a shared machine's clock drifts); of a gradient behind a pool or
+ * dropout also how many times faster it is than without them. sweep: unusual shapes against the
  * usual shape next to them that does no less work (stride 1, an odd kernel, whole blocks of
  * channels, a map of a multiple of 8); printed are those that take more than WORST times as long,
  * and the worst of each operator.
@@ -169,6 +170,23 @@ static int32_t peak_of(optest_dev *dev, double *flops, stn_err *err) {
     return STN_OK;
 }
 
+/* How many times faster than without pool and zeros a gradient is that takes `best` seconds. */
+static int32_t show_ratio(optest_dev *dev, const layer *l, uint32_t op, uint32_t batch, double best,
+                          stn_err *err) {
+    layer dense = *l;
+    dense.pool = dense.pool_stride = dense.zeros = 0;
+    bench b;
+    double other;
+    if (l->pool == 0 && l->zeros == 0) {
+        printf(" %8s", "");
+        return STN_OK;
+    }
+    bench_of(&b, &dense, op, batch);
+    STN_TRY(measure(dev, &dense, &b, SECONDS, &other, err));
+    printf(" %7.2fx", other / best);
+    return STN_OK;
+}
+
 /* Figures of the operators named by `ops`; *peak: the one measured last. */
 static int32_t show_layer(optest_dev *dev, const layer *l, uint32_t batch, const char *ops,
                           double *peak, stn_err *err) {
@@ -182,7 +200,9 @@ static int32_t show_layer(optest_dev *dev, const layer *l, uint32_t batch, const
         bench_of(&b, l, op, batch);
         STN_TRY(measure(dev, l, &b, SECONDS, &best, err));
         printf(" %9.1f", b.flop / best * 1e-9);
-        if (op == STN_OP_CONV_BLOCK) {
+        if (op != STN_OP_CONV_BLOCK) {
+            STN_TRY(show_ratio(dev, l, op, batch, best, err));
+        } else {
             STN_TRY(peak_of(dev, peak, err));
             printf(" %6.1f", 100.0 * b.flop / best / fmax(before, *peak));
         }
@@ -198,7 +218,8 @@ static int32_t show_layers(optest_dev *dev, uint32_t batch, const char *prefix, 
     STN_TRY(peak_of(dev, &peak, err));
     printf("GFLOP/s; peak %.1f\n%-14s", peak * 1e-9, "layer");
     for (uint32_t i = 0; i < 3; i++) {
-        static const char *const heads[] = {"   forward      %", "    grad x", "    grad w"};
+        static const char *const heads[] = {"   forward      %", "    grad x  x dense",
+                                            "    grad w  x dense"};
         fputs(strchr(ops, "fxw"[i]) == NULL ? "" : heads[i], stdout);
     }
     printf("\n");
