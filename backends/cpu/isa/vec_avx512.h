@@ -185,6 +185,22 @@ VEC void v_store_pairs(void *to, vf g, vi at) {
     _mm512_storeu_si512((uint64_t *)to + 8, _mm512_permutex2var_epi32(bits, high, at));
 }
 
+/* Stores the pairs of the lanes in m one after another; returns how many. */
+VEC uint32_t v_push_pairs(void *to, vm m, vf g, vi at) {
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    const __m512i bits = _mm512_castps_si512(_mm512_maskz_compress_ps(m, g));
+    const __m512i places = _mm512_maskz_compress_epi32(m, at);
+    const uint32_t count = (uint32_t)__builtin_popcount(m);
+    const uint64_t real = (UINT64_C(1) << (2 * count)) - 1;
+    _mm512_mask_storeu_epi32(to, (__mmask16)real, _mm512_permutex2var_epi32(bits, low, places));
+    if (count > 8) {
+        _mm512_mask_storeu_epi32((uint64_t *)to + 8, (__mmask16)(real >> 16),
+                                 _mm512_permutex2var_epi32(bits, high, places));
+    }
+    return count;
+}
+
 /* Rows become columns. */
 VEC void v_turn_eight(__m512i r[8]) {
     __m512i t[8];

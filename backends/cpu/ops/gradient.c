@@ -114,6 +114,31 @@ static void mark_row(const conv_geom *g, const grad_lists *lists, const list_end
     }
 }
 
+/* Non-zeros of `cols` <= 16 pixels of a row; at: offset of the first. */
+VEC void list_columns(const float *gz, uint32_t cols, const grad_lists *lists, int32_t at,
+                      list_ends *e) {
+#if V_PAIRS
+    static const int32_t lane[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const vi across = vi_add(vi_mul(vi_load(lane), vi_set1(lists->col_step)), vi_set1(at));
+    vf grad[LANES];
+    for (uint32_t q = 0; q < LANES; q++) {
+        grad[q] = q < cols ? v_load(gz + q * LANES) : v_zero();
+    }
+    v_transpose(grad);
+    for (uint32_t j = 0; j < LANES; j++) {
+        const vi places = vi_add(across, vi_set1(lists->shift[j]));
+        e->next[j] += v_push_pairs(e->next[j], v_nonzero(grad[j]), grad[j], places);
+    }
+#else
+    for (uint32_t q = 0; q < cols; q++, gz += LANES, at += lists->col_step) {
+        for (uint32_t left = vm_bits(v_nonzero(v_load(gz))); left != 0; left &= left - 1) {
+            const uint32_t j = (uint32_t)__builtin_ctz(left);
+            *e->next[j]++ = (item){gz[j], at + lists->shift[j]};
+        }
+    }
+#endif
+}
+
 /* Non-zeros of a dense gz. */
 static void list_pixels(const conv_geom *g, const float *gz, const grad_lists *lists) {
     list_ends e = open_lists(lists);
@@ -121,12 +146,11 @@ static void list_pixels(const conv_geom *g, const float *gz, const grad_lists *l
         for (uint32_t j = 0; j < LANES; j++) {
             mark_row(g, lists, &e, j, r);
         }
-        for (uint32_t q = 0; q < g->ow; q++, gz += LANES) {
+        for (uint32_t q = 0; q < g->ow; q += LANES) {
+            const uint32_t cols = min_u32(LANES, g->ow - q);
             const int32_t at = (int32_t)r * lists->row_step + (int32_t)q * lists->col_step;
-            for (uint32_t left = vm_bits(v_nonzero(v_load(gz))); left != 0; left &= left - 1) {
-                const uint32_t j = (uint32_t)__builtin_ctz(left);
-                *e.next[j]++ = (item){gz[j], at + lists->shift[j]};
-            }
+            list_columns(gz, cols, lists, at, &e);
+            gz += cols * LANES;
         }
     }
     close_lists(g, lists, &e);
