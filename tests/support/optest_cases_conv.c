@@ -54,6 +54,11 @@ static const struct conv_shape {
     {3, 2, 7, 8, 17, 1, 3, 1, 1, 0, 0, 1, 3, false},
     {6, 1, 9, 11, 16, 9, 9, 1, 1, 0, 0, 1, 5, false}, /* rows of three pixels, one an image */
     {2, 5, 3, 25, 40, 3, 3, 1, 1, 1, 1, 1, 2, false},
+    /* Strides over bands of an image: small kernels, pixels that no output meets, wide kernels. */
+    {2, 17, 40, 45, 18, 3, 3, 2, 2, 1, 1, 2, 2, false},
+    {2, 5, 43, 61, 20, 1, 1, 3, 3, 0, 0, 2, 2, false},
+    {1, 6, 45, 30, 35, 4, 2, 5, 3, 0, 1, 1, 1, false},
+    {1, 5, 45, 40, 5, 11, 10, 2, 3, 5, 4, 1, 1, false},
     {4, 1, 128, 130, 64, 1, 1, 1, 1, 0, 0, 1, 3, false}, /* 16 MiB of outputs and more */
 };
 
@@ -172,6 +177,11 @@ static const struct block_shape {
     {{2, 18, 9, 37, 20, 3, 4, 1, 1, 1, 2, 2, 2, false}, 2, 2, 1, 0.0f},
     {{2, 5, 11, 50, 18, 4, 16, 1, 1, 3, 9, 2, 1, false}, 2, 2, 1, 0.1f},
     {{1, 17, 20, 33, 34, 7, 7, 1, 1, 0, 0, 1, 1, false}, 2, 2, 0, 0.0f},
+    /* Bands of an image, and items that reach from one into the next. */
+    {{2, 20, 39, 30, 17, 5, 5, 1, 1, 2, 2, 2, 2, false}, 2, 2, 1, 0.0f},
+    {{2, 18, 41, 44, 35, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.0f},
+    {{1, 5, 60, 40, 6, 4, 3, 1, 1, 3, 2, 1, 1, false}, 2, 2, 1, 0.1f},
+    {{1, 7, 50, 34, 18, 2, 9, 1, 1, 1, 0, 1, 1, false}, 2, 2, 1, 0.0f},
     /* Few channels: pairs of kernel rows with and without a ninth column, single rows, more of them
      * than one pass takes. */
     {{2, 3, 20, 27, 18, 11, 9, 1, 2, 3, 4, 2, 2, false}, 2, 2, 1, 0.0f},

@@ -4,8 +4,7 @@
  *
  * After a max-pool at most one gradient in four is non-zero, so a list in contract order costs a
  * fraction of the dense sum and gives the same bits (zero terms are free, C4). The weight gradient
- * reads p as a map (t: taps of a row), the input gradient as weights framed by zeros (t: pixels of
- * a row, the frame makes every offset harmless).
+ * reads p as a map (t: taps of a row).
  */
 #ifndef CPU_OPS_SPARSE_H
 #define CPU_OPS_SPARSE_H
