@@ -56,6 +56,10 @@ static inline void store16(float16 v, __global float *p, uint n) {
 #define R14(M) R13(M) M(13)
 #define R15(M) R14(M) M(14)
 #define R16(M) R15(M) M(15)
+#define R17(M) R16(M) M(16)
+#define R18(M) R17(M) M(17)
+#define R19(M) R18(M) M(18)
+#define R20(M) R19(M) M(19)
 #define NEXT_0 1
 #define NEXT_1 2
 #define NEXT_2 3

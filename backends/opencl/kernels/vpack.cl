@@ -54,23 +54,28 @@ __kernel void pad_rows(RD(x), WR(out), uint planes, uint step, uint H, uint W, u
     }
 }
 
-/* Kernels of O x C as rows of vectors of 16 input channels: row (slice, o, kh) holds `margin` zeros
- * and the KW taps; one more row of zeros ends the table. One item per (slice, o), and one for the
- * last row. */
-__kernel void pad_w(RD(w), WR(out), uint O, uint C, uint KH, uint KW, uint margin, uint total) {
+/* Kernels of O x C as rows of vectors of 16 input channels: kernel (slice, o) stands below `above`
+ * rows of zeros, each of its rows behind `margin` of them; above + 1 rows of zeros end the table. One
+ * item per (slice, o), and one for the end. */
+__kernel void pad_w(RD(w), WR(out), uint O, uint C, uint KH, uint KW, uint above, uint margin,
+                    uint total) {
     GO(w), GO(out);
     uint e = (uint)get_global_id(0), o = e % O, c = e / O * 16u, length = margin + KW;
     if (e >= total) {
         return;
     }
-    out = out + e * (KH * length * 16u);
-    for (uint i = 0u; i < (e + 1u < total ? KH : 1u) * length; i++) {
-        vstore16((float16)(0.0f), i, out);
-    }
-    for (uint l = 0u; l < 16u && c + l < C; l++) {
-        __global const float *from = w + (o * C + c + l) * (KH * KW);
-        for (uint i = 0u; i < KH * KW; i++) {
-            out[(i / KW * length + margin + i % KW) * 16u + l] = from[i];
+    uint rows = above + (e + 1u < total ? KH : 1u), lanes = min(max(C, c) - c, 16u);
+    w = w + (o * C + c) * (KH * KW);
+    out = out + e * ((above + KH) * length * 16u);
+    for (uint i = 0u; i < rows * length; i++, out += 16) {
+        uint row = i / length, col = i % length;
+        if (row < above || col < margin || e + 1u == total) {
+            vstore16((float16)(0.0f), 0, out);
+            continue;
+        }
+        __global const float *from = w + (row - above) * KW + col - margin;
+        for (uint l = 0u; l < 16u; l++) {
+            out[l] = l < lanes ? from[l * (KH * KW)] : 0.0f;
         }
     }
 }

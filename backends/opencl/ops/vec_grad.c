@@ -185,6 +185,46 @@ static bool slide_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f
     return true;
 }
 
+/* Accumulators of a tile, and what an entry of a list costs beside its multiply-adds, in
+ * multiply-adds of 16 lanes. */
+#define TILE_PIXELS 20u
+#define ENTRY_COST 20u
+
+/* Tile of the input gradient: rows x cols pixels. */
+typedef struct area {
+    uint32_t rows, cols;
+} area;
+
+/* The tile that makes lists cheapest: an entry is in the lists of all tiles that its kernel
+ * touches. */
+static area choose_area(const ocl_geometry *g) {
+    area best = {1, 1};
+    uint64_t least = UINT64_MAX;
+    for (uint32_t rows = 1; rows <= TILE_PIXELS && rows <= g->h; rows++) {
+        uint32_t most = TILE_PIXELS / rows, count = (g->w + most - 1u) / most;
+        uint32_t cols = (g->w + count - 1u) / count, pixels = rows * cols;
+        uint64_t height = (g->h + rows - 1u) / rows * rows, width = count * cols;
+        height = height < rows + g->kh - 1u ? height : rows + g->kh - 1u;
+        width = width < cols + g->kw - 1u ? width : cols + g->kw - 1u;
+        uint64_t cost = height * width * (pixels + ENTRY_COST) * 256u / pixels;
+        if (cost < least) {
+            least = cost;
+            best = (area){rows, cols};
+        }
+    }
+    return best;
+}
+
+/* Columns of zeros beside a row of a kernel: how far it may stick out of a tile that it touches. */
+static uint32_t zeros_beside(const ocl_geometry *g, const area *t) {
+    int64_t span = (int64_t)t->cols - 1, last = (int64_t)((g->w - 1u) / t->cols * t->cols);
+    int64_t left = (int64_t)g->ow - 1 - g->pw, right = last + span + g->pw - ((int64_t)g->kw - 1);
+    left = left < span ? left : span;
+    right = right < span ? right : span;
+    int64_t zeros = left > right ? left : right;
+    return zeros > 0 ? (uint32_t)zeros : 0u;
+}
+
 bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg w, ocl_view gx) {
     if (flow_fits(k, g, f) && gx.layout == STN_NCHW) {
         return slide_grad_x(k, g, f, w, gx);
@@ -193,37 +233,40 @@ bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg
         g->w > 256) {
         return false;
     }
-    uint32_t count = (g->w + 15u) / 16u, tile = (g->w + count - 1u) / count;
-    uint32_t tiles = (g->w + tile - 1u) / tile, slices = ocl_padded(&gx) / 16u;
-    uint32_t chunk = stn_conv_chunk(g->kh, g->kw), chunks = (g->o + chunk - 1u) / chunk;
+    area t = choose_area(g);
+    uint32_t tiles = (g->h + t.rows - 1u) / t.rows * ((g->w + t.cols - 1u) / t.cols);
+    uint32_t slices = ocl_padded(&gx) / 16u, chunk = stn_conv_chunk(g->kh, g->kw);
+    uint32_t chunks = (g->o + chunk - 1u) / chunk, zeros = zeros_beside(g, &t);
     /* Most terms that reach a tile: windows of two lines and columns if there is a pool. */
     uint32_t wide = f->index != NULL ? 2u : 1u;
-    uint32_t rows = (g->kh + 2u * wide - 2u) / wide, cols = (tile + g->kw + 2u * wide - 3u) / wide;
+    uint32_t rows = (t.rows + g->kh + 2u * wide - 3u) / wide;
+    uint32_t cols = (t.cols + g->kw + 2u * wide - 3u) / wide;
     rows = rows < f->gy.h ? rows : f->gy.h;
     cols = cols < f->gy.w ? cols : f->gy.w;
-    uint64_t most = (uint64_t)g->o * rows * cols, image = (uint64_t)g->h * tiles * most;
+    uint64_t most = (uint64_t)g->o * rows * cols, image = tiles * most;
     uint32_t block = (uint32_t)(GRAD_X_BYTES / 8u / image);
     block = block < 1u ? 1u : block < GRAD_X_IMAGES ? block : GRAD_X_IMAGES;
     uint32_t items = items_of(k, (gx.n + block - 1u) / block);
-    uint64_t length = tile - 1u + g->kw;
-    uint64_t weights = ((uint64_t)slices * g->o * g->kh + 1u) * length * 16u;
+    uint64_t table = (uint64_t)slices * g->o * (t.rows - 1u + g->kh) + t.rows;
+    uint64_t weights = table * (zeros + g->kw) * 16u;
     if (block * image >= (UINT64_C(1) << 31) || weights >= (UINT64_C(1) << 31) ||
         (uint64_t)gx.n * ocl_row(&gx) >= (UINT64_C(1) << 31)) {
         return false;
     }
     uint64_t list = ocl_ws(k, items * block * image * 8u);
-    uint64_t ends = ocl_ws(k, (uint64_t)items * block * g->h * tiles * chunks * 4u);
+    uint64_t ends = ocl_ws(k, (uint64_t)items * block * tiles * chunks * 4u);
     uint64_t packed = ocl_ws(k, weights * 4u);
     char more[256], options[400];
     (void)snprintf(more, sizeof more,
-                   "-DV_N=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u -DV_PADH=%u "
-                   "-DV_PADW=%u -DV_CB=%u -DV_MOST=%u",
-                   tile, g->c, g->h, g->w, g->kh, g->kw, g->ph, g->pw, chunk, (uint32_t)most);
+                   "-DV_R=%u -DV_N=%u -DV_T=%u -DV_ZEROS=%u -DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u "
+                   "-DV_KW=%u -DV_PADH=%u -DV_PADW=%u -DV_CB=%u -DV_MOST=%u",
+                   t.rows, t.cols, t.rows * t.cols, zeros, g->c, g->h, g->w, g->kh, g->kw, g->ph,
+                   g->pw, chunk, (uint32_t)most);
     list_options(options, sizeof options, g, f, more);
     ocl_range all = ocl_items((uint64_t)slices * g->o + 1u, false);
     ocl_range range = {{items, 1, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vpack.cl", "", "pad_w", &all, w, A_WS(packed), A_U(g->o), A_U(g->c), A_U(g->kh),
-             A_U(g->kw), A_U(tile - 1u), A_U(slices * g->o + 1u));
+             A_U(g->kw), A_U(t.rows - 1u), A_U(zeros), A_U(slices * g->o + 1u));
     OCL_EMIT(k, "vgrad_x.cl", options, "grad_x", &range, A_WS(packed), FLOW(f), A_WS8(list),
              A_WS(ends), gx.ref, A_F(f->slope), A_ROWS(1), A_U(block), A_FLAGS);
     return true;
