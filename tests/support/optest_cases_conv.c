@@ -177,6 +177,7 @@ static const struct block_shape {
     {{2, 18, 9, 37, 20, 3, 4, 1, 1, 1, 2, 2, 2, false}, 2, 2, 1, 0.0f},
     {{2, 5, 11, 50, 18, 4, 16, 1, 1, 3, 9, 2, 1, false}, 2, 2, 1, 0.1f},
     {{1, 17, 20, 33, 34, 7, 7, 1, 1, 0, 0, 1, 1, false}, 2, 2, 0, 0.0f},
+    {{3, 33, 27, 23, 18, 5, 6, 1, 1, 2, 3, 2, 3, false}, 2, 2, 1, 0.0f}, /* and of rows */
     /* Bands of an image, and items that reach from one into the next. */
     {{2, 20, 39, 30, 17, 5, 5, 1, 1, 2, 2, 2, 2, false}, 2, 2, 1, 0.0f},
     {{2, 18, 41, 44, 35, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.0f},
@@ -283,11 +284,12 @@ void cases_conv(void) {
     }
     for (uint32_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         const struct block_shape *s = &blocks[i];
-        (void)snprintf(more, sizeof more, "_pool%us%u%s%s", s->pool, s->stride,
+        const bool tiles = s->conv.c > 4 && s->conv.w > 20;
+        (void)snprintf(more, sizeof more, "_pool%us%u%s%s%s", s->pool, s->stride,
                        s->act == 0       ? ""
                        : s->slope > 0.0f ? "_leaky"
                                          : "_relu",
-                       i % 4 == 3 ? "_nobias" : "");
+                       i % 4 == 3 ? "_nobias" : "", tiles ? "_tiles" : "");
         name_shape(&s->conv, more, name);
         block(s, name, OPTEST_X, i % 4 != 3);
         block_gradient(s, name, false);

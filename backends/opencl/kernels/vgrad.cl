@@ -11,10 +11,11 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
        uint shards, uint chunks, uint capacity, uint levels, uint most, uint O, uint C, uint H,
        uint W, uint KH, float limit, FLAGS) {
     GO(x), GO(length), GO(stack), GO(gw);
-    uint unit = (uint)get_global_id(0), group = (uint)get_global_id(1);
+    uint unit = (uint)get_global_id(1), group = (uint)get_global_id(0);
     float16 ones = (float16)(one);
     int16 bad = (int16)(0);
     uint slice = unit / KH, kh = unit % KH;
+    int lanes = (int)min(C - slice * 16u, 16u);
     __global const float *xu = x + (slice * H + kh) * W * 16;
     __global float16 *top = (__global float16 *)stack +
                             (unit * ((O + most - 1u) / most) + group) * (levels + 1u) * most * V_N;
@@ -26,8 +27,8 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
             __global float16 *sum = top + j * V_N;
             REP(ZERO)
             for (; e < end; e++) {
-                float16 g = (float16)(as_float((*e).x));
-                __global const float *xe = xu + (*e).y;
+                float16 g = (float16)(*(__global const float *)e);
+                __global const float *xe = xu + *((__global const uint *)e + 1);
 #define TERM(i) a##i = fma(g, ((__global const float16 *)xe)[i], a##i);
                 REP(TERM)
             }
@@ -50,17 +51,22 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
                 REP(KEEP)
                 continue;
             }
-#define STORE(i)                                                                                   \
-    {                                                                                              \
-        a##i = SNAP16(a##i, limit);                                                                \
-        float each[16];                                                                            \
-        vstore16(a##i, 0, each);                                                                   \
-        for (uint l = 0u; l < 16u && slice * 16u + l < C; l++) {                                 \
-            CHECK(each[l]);                                                                        \
-            gw[((o * C + slice * 16u + l) * KH + kh) * V_N + i] = each[l];                     \
-        }                                                                                          \
-    }
-            REP(STORE)
+#define SHOW(i) each[i] = a##i;
+            float16 each[V_N];
+            REP(SHOW)
+            for (uint i = 0u; i < V_N; i++) {
+                float16 r = SNAP16(each[i], limit);
+                float lane[16];
+                vstore16(r, 0, lane);
+                bad |= LANES16 < (int16)(lanes) ? BAD16(r) : (int16)(0);
+                __global float *to = gw + (((o * C + slice * 16u) * KH + kh) * V_N + i);
+                for (int l = 0; l < lanes; l++, to += KH * V_N) {
+                    *to = lane[l];
+                }
+            }
         }
+    }
+    if (any(bad)) {
+        raise_flag(flags, flags_off, node, step1);
     }
 }

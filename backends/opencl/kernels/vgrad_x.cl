@@ -102,8 +102,10 @@ static inline int16 sum_tile(__global const uint2 *e, __global const uint2 *end,
     int16 bad = (int16)(0);
     REP(ZERO)
     for (; e < end; e++) {
-        float16 g = (float16)(as_float((*e).x));
-        __global const float16 *we = (__global const float16 *)(wt + (int)(*e).y);
+        /* Two loads: what one load brings would have to be taken apart. */
+        float16 g = (float16)(*(__global const float *)e);
+        __global const float16 *we =
+            (__global const float16 *)(wt + *((__global const int *)e + 1));
         REP(TERM)
     }
     if (chunk != 0u) {

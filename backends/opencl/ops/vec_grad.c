@@ -133,7 +133,7 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
         bias(k, g, f, options, gb, shards);
     }
     (void)snprintf(options, sizeof options, "-DV_N=%u", g->kw);
-    ocl_range items = {{units, groups, 1}, 0, {1, 1, 1}};
+    ocl_range items = {{groups, units, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vgrad.cl", options, "grad_w", &items, x.ref, A_WS8(list), A_WS(lengths),
              A_WS(stack), gw, A_U(shards), A_U(chunks), A_U(capacity), A_U(levels), A_U(group),
              A_U(g->o), A_U(g->c), A_U(x.h), A_U(x.w), A_U(g->kh), A_LIMIT, A_FLAGS);
