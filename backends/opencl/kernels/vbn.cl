@@ -88,7 +88,7 @@ __kernel void bn_apply_blocks(RD(x), RD(stats), RD(gamma), RD(beta), WR(y), uint
         float16 v = fma(g, times_x(centred(vload16(i, x), S, inv_n), r), b);
         v = SNAP16(v, STN_LIM_X);
         bad |= BAD16(v);
-        vstore16(v, i, y);
+        put16(v, i, y);
     }
     CLOSE
 }
@@ -114,7 +114,7 @@ __kernel void bn_eval_blocks(RD(x), RD(rm), RD(rv), RD(gamma), RD(beta), WR(y), 
         float16 v = fma(g, times_x(centred(vload16(i, x), mean, one), r), b);
         v = SNAP16(v, STN_LIM_X);
         bad |= BAD16(v);
-        vstore16(v, i, y);
+        put16(v, i, y);
     }
     CLOSE
 }
@@ -139,7 +139,7 @@ __kernel void bn_grad_blocks(RD(gy), RD(x), RD(stats), RD(gamma), RD(s1), RD(s2)
         t = f * t;
         t = SNAP16(t, STN_LIM_G);
         bad |= BAD16(t);
-        vstore16(t, i, gx);
+        put16(t, i, gx);
     }
     CLOSE
 }

@@ -282,7 +282,7 @@ vconv(RD(x), RD(wp), RD(bias), WR(y), WR8(index), uint has_bias, float slope, ui
                 m = ACT16(m, V_ACT, slope);
                 bad |= BAD16(m);
                 uint to = ((n * OB + ob) * V_PH + r0 / 2u + row_y) * V_PW + c0 / 2u + col;
-                vstore16(m, to, y);
+                put16(m, to, y);
                 vstore16(convert_uchar16(k), to, index);
             }
 #else
@@ -292,7 +292,7 @@ vconv(RD(x), RD(wp), RD(bias), WR(y), WR8(index), uint has_bias, float slope, ui
                 float16 r = finish(done[i], BIAS(i / NP), ob, ones);
                 r = ACT16(r, V_ACT, slope);
                 bad |= BAD16(r);
-                vstore16(r, (n * OB + ob) * OP + PIXEL(i % NP), y);
+                put16(r, (n * OB + ob) * OP + PIXEL(i % NP), y);
             }
 #endif
         }

@@ -16,6 +16,12 @@ static inline float16 act_bwd16(float16 g, float16 y, float slope) {
 }
 #define ACT16(v, act, slope) ((act) ? act16(v, slope) : (v))
 
+/* As vstore16, which PoCL takes apart into four stores. */
+typedef float16 loose16 __attribute__((aligned(4)));
+static inline void put16(float16 v, uint i, __global float *p) {
+    ((__global loose16 *)p)[i] = v;
+}
+
 /* The first n <= 16 lanes; the others are zero or not written. */
 static inline float16 load16(__global const float *p, uint n) {
     if (n == 16u) {
@@ -29,7 +35,7 @@ static inline float16 load16(__global const float *p, uint n) {
 }
 static inline void store16(float16 v, __global float *p, uint n) {
     if (n == 16u) {
-        vstore16(v, 0, p);
+        put16(v, 0, p);
         return;
     }
     float each[16];
@@ -78,6 +84,25 @@ static inline void store16(float16 v, __global float *p, uint n) {
 #define NEXT_15 16
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
+
+/* 16 vectors become the columns of 16 rows, `pitch` floats apart: rows i and i + 8 are woven four
+ * times over. */
+#define TAKE(i) a[i] = row[i];
+#define GIVE(i) put16(a[i], 0, to + i * pitch);
+#define WEAVE(b, a, i)                                                                             \
+    b[2 * i].even = a[i].lo, b[2 * i].odd = a[i + 8].lo;                                           \
+    b[2 * i + 1].even = a[i].hi, b[2 * i + 1].odd = a[i + 8].hi;
+#define WEAVE_TO(i) WEAVE(b, a, i)
+#define WEAVE_BACK(i) WEAVE(a, b, i)
+static inline void turn16(__private const float16 *row, __global float *to, uint pitch) {
+    float16 a[16], b[16];
+    R16(TAKE)
+    R8(WEAVE_TO)
+    R8(WEAVE_BACK)
+    R8(WEAVE_TO)
+    R8(WEAVE_BACK)
+    R16(GIVE)
+}
 
 /* Names of functions of a unit: programs hold several (program.c). */
 #define FN(name) CAT(CAT(name, _), V_UNIT)

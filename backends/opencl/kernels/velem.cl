@@ -93,7 +93,7 @@ __kernel void dropout16(RD(x), WR(y), uint lay, uint C, uint P, uint id, uint th
         raise_flag(flags, flags_off, node, step1);
     }
     if (left == 16u) {
-        vstore16(r, 0, y + first);
+        put16(r, 0, y + first);
         return;
     }
     vstore16(r, 0, each);

@@ -11,7 +11,7 @@
 #define ONES ((float16)(one))
 #define PUT(v, at, to)                                                                             \
     bad |= BAD16(v);                                                                               \
-    vstore16(v, at, to);
+    put16(v, at, to);
 #define CLOSE                                                                                      \
     if (any(bad)) {                                                                                \
         raise_flag(flags, flags_off, node, step1);                                                 \

@@ -14,7 +14,6 @@
  * all images of an item from the first cache. A frame is a piece of the kernel at every column that
  * it can have against a strip, so that every load is aligned.
  */
-#define turn16 FN(turn16)
 #define turn_row FN(turn_row)
 #define slide FN(slide)
 #define make_frames FN(make_frames)
@@ -46,25 +45,6 @@
     ((s)*16 + V_PADW > V_KW - 1 ? ((s)*16 + V_PADW - (V_KW - 1) + V_SW - 1) / V_SW : 0)
 #define END(s) (((s)*16 + 15 + V_PADW) / V_SW + 1)
 #define BIT0(s) (V_POOL ? LOW(s) / 2 * 2 : LOW(s))
-
-/* 16 vectors become the columns of 16 rows, `pitch` floats apart: rows i and i + 8 are woven four
- * times over. */
-#define TAKE(i) a[i] = row[i];
-#define GIVE(i) vstore16(a[i], 0, to + i * pitch);
-#define WEAVE(b, a, i)                                                                             \
-    b[2 * i].even = a[i].lo, b[2 * i].odd = a[i + 8].lo;                                           \
-    b[2 * i + 1].even = a[i].hi, b[2 * i + 1].odd = a[i + 8].hi;
-#define WEAVE_TO(i) WEAVE(b, a, i)
-#define WEAVE_BACK(i) WEAVE(a, b, i)
-static inline void turn16(__private const float16 *row, __global float *to, uint pitch) {
-    float16 a[16], b[16];
-    R16(TAKE)
-    R8(WEAVE_TO)
-    R8(WEAVE_BACK)
-    R8(WEAVE_TO)
-    R8(WEAVE_BACK)
-    R16(GIVE)
-}
 
 /* One row of 16 channels of an image: gradients as rows of columns, and a word of bits for each
  * channel, strip and line. */
@@ -148,14 +128,14 @@ static inline void make_frames(__global const float *w, __global float *taps,
     for (uint kh = 0u; kh < V_KH; kh++) {
         __global float *to = frame + (kh / V_ROWS * FRAME + kh % V_ROWS + MERGED) * 16u;
         for (uint i = 0u; i < PLACES; i++) {
-            vstore16(vload16(0, taps + kh * TAPS + (V_KW + 14u - i)), i * PITCH, to);
+            put16(vload16(0, taps + kh * TAPS + (V_KW + 14u - i)), i * PITCH, to);
         }
     }
 }
 
 static inline void clear(__global float *p, uint vectors) {
     for (uint i = 0u; i < vectors; i++) {
-        vstore16((float16)(0.0f), i, p);
+        put16((float16)(0.0f), i, p);
     }
 }
 

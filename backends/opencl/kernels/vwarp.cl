@@ -142,7 +142,7 @@ ONE_ITEM warp_planes(RD(x), GRID, WR(y), MAP, uint rows, FLAGS) {
             CORNERS_PLANE(channel)
             BLEND(h.f, v.f)
             CHECK16(r)
-            vstore16(r, 0, y + (n * C + channel) * OP + i);
+            put16(r, 0, y + (n * C + channel) * OP + i);
         }
     }
 }
@@ -183,14 +183,14 @@ ONE_ITEM theta_planes(RD(gy), RD(x), GRID, WR(out), MAP, uint rows, FLAGS) {
     stage = stage + n * 8u * PP;                                                                   \
     for (uint i = 0u; i < PP; i += 16u) {                                                          \
         AXES                                                                                       \
-        vstore16(as_float16(at0), 0, stage + i);                                                   \
-        vstore16(as_float16(at1), 0, stage + PP + i);                                              \
-        vstore16(as_float16(at2), 0, stage + 2u * PP + i);                                         \
-        vstore16(as_float16(at3), 0, stage + 3u * PP + i);                                         \
-        vstore16(h.f, 0, stage + 4u * PP + i);                                                     \
-        vstore16(v.f, 0, stage + 5u * PP + i);                                                     \
-        vstore16(h.turn, 0, stage + 6u * PP + i);                                                  \
-        vstore16(v.turn, 0, stage + 7u * PP + i);                                                  \
+        put16(as_float16(at0), 0, stage + i);                                                   \
+        put16(as_float16(at1), 0, stage + PP + i);                                              \
+        put16(as_float16(at2), 0, stage + 2u * PP + i);                                         \
+        put16(as_float16(at3), 0, stage + 3u * PP + i);                                         \
+        put16(h.f, 0, stage + 4u * PP + i);                                                     \
+        put16(v.f, 0, stage + 5u * PP + i);                                                     \
+        put16(h.turn, 0, stage + 6u * PP + i);                                                  \
+        put16(v.turn, 0, stage + 7u * PP + i);                                                  \
     }
 #define AT(i) as_int(stage[(i)*PP + p])
 #define BLOCKS ((C + 15u) / 16u)
@@ -221,7 +221,7 @@ ONE_ITEM warp_blocks(RD(x), GRID, WR(stage), WR(y), MAP, uint rows, FLAGS) {
             CORNERS_BLOCK(block)
             BLEND((float16)(stage[4u * PP + p]), (float16)(stage[5u * PP + p]))
             bad |= BAD16(r);
-            vstore16(r, p, to);
+            put16(r, p, to);
         }
     }
     if (any(bad)) {
@@ -263,7 +263,7 @@ ONE_ITEM theta_blocks(RD(gy), RD(x), GRID, WR(stage), WR(out), MAP, uint rows, F
 #define SCATTER(i, weight)                                                                         \
     if (AT(i) >= 0) {                                                                              \
         size_t where = (size_t)AT(i);                                                              \
-        vstore16(fma((float16)(weight), g, vload16(where, to)), where, to);                        \
+        put16(fma((float16)(weight), g, vload16(where, to)), where, to);                        \
     }
 ONE_ITEM grad_blocks(RD(gy), GRID, WR(stage), WR(gx), MAP, uint rows, FLAGS) {
     OPEN_GRID GO(gy), GO(stage), GO(gx);
@@ -272,7 +272,7 @@ ONE_ITEM grad_blocks(RD(gy), GRID, WR(stage), WR(gx), MAP, uint rows, FLAGS) {
     for (uint block = 0u; block < BLOCKS; block++) {
         __global float *to = BLOCK(gx, block, H *W);
         for (uint q = 0u; q < H * W; q++) {
-            vstore16(ZERO16, q, to);
+            put16(ZERO16, q, to);
         }
         for (uint p = 0u; p < OP; p++) {
             float16 g = vload16(p, BLOCK(gy, block, OP));
@@ -287,7 +287,7 @@ ONE_ITEM grad_blocks(RD(gy), GRID, WR(stage), WR(gx), MAP, uint rows, FLAGS) {
             float16 r = vload16(q, to);
             r = SNAP16(r, STN_LIM_G);
             bad |= BAD16(r);
-            vstore16(r, q, to);
+            put16(r, q, to);
         }
     }
     if (any(bad)) {

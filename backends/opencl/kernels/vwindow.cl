@@ -29,7 +29,7 @@ static inline void make_row(__global const float *x, uint end, __global float *t
     for (uint q = 0u; q < V_OW; q++, to += 16) {
         int left = (int)(q * V_SW) - V_PADW;
         if (left >= 0 && left + V_KW <= V_W && left + 16 <= (int)end) {
-            vstore16(vload16(0, x + left), 0, to);
+            put16(vload16(0, x + left), 0, to);
             continue;
         }
         for (int l = 0; l < 16; l++) {
@@ -41,7 +41,7 @@ static inline void make_row(__global const float *x, uint end, __global float *t
 
 static inline void clear_rows(uint rows, __global float *to) {
     for (uint i = 0u; i < rows * V_OW; i++) {
-        vstore16((float16)(0.0f), i, to);
+        put16((float16)(0.0f), i, to);
     }
 }
 
