@@ -1,128 +1,163 @@
-/* Linear layers for CPU devices: eight images (or outputs) by one vector of 16, in the gradients
- * two, per work-item.
+/* Linear layers for CPU devices: tiles of eight images (or outputs) by a pair of vectors of 16. An
+ * item takes many tiles, so that they find each other's operands in the caches.
  *
- * An image of x is `row` floats: NC16 blocks, or K = C*P values of NCHW. Vector v of a row holds
- * the inputs k = input_of(v, lane); k >= K marks padding.
+ * An image of x is `row` floats: NC16 blocks, or K = C*P values of NCHW.
  */
-static inline uint input_of(uint xl, uint C, uint P, uint v, uint lane) {
-    uint c = v / P * 16u + lane;
-    return xl == 0u ? v * 16u + lane : c < C ? c * P + v % P : C * P;
-}
 
-/* w[O][K] to [vector][O][16], one item per (vector, o), `packs` in all. Items after them undo the
- * activation of a gradient of `total` values (0: there is none). */
+/* w[O][K] to [vector][O][16], one item per (vector, o), `packs` in all. Vector v of a row of x holds
+ * 16 inputs, or 16 channels of a pixel. Items after them undo the activation of 16 of the gradient's
+ * `total` values (0: there is none). */
 __kernel void pack_inputs(RD(w), WR(out), RD(gy), RD(y), WR(gz), uint xl, uint C, uint P, uint O,
                           uint packs, float slope, uint total, FLAGS) {
     GO(w), GO(out), GO(gy), GO(y), GO(gz);
-    uint e = (uint)get_global_id(0), v = e / O;
-    if (e >= packs) {
-        if (e - packs < total) {
-            float r = act_bwd(gy[e - packs], y[e - packs], slope);
-            CHECK(r);
-            gz[e - packs] = r;
+    uint e = (uint)get_global_id(0), v = e / O, c = v / P * 16u;
+    if (e < packs) {
+        w = w + e % O * C * P;
+        out = out + e * 16u;
+        if (xl == 0u) {
+            put16(load16(w + v * 16u, min(C * P - v * 16u, 16u)), 0, out);
+            return;
+        }
+        for (uint l = 0u; l < 16u; l++) {
+            out[l] = c + l < C ? w[(c + l) * P + v % P] : 0.0f;
         }
         return;
     }
-    w = w + e % O * C * P;
-    out = out + e * 16u;
-    for (uint l = 0u; l < 16u; l++) {
-        uint k = input_of(xl, C, P, v, l);
-        out[l] = k < C * P ? w[k] : 0.0f;
+    uint at = (e - packs) * 16u, left = min(max(total, at) - at, 16u);
+    float16 r = act_bwd16(load16(gy + at, left), load16(y + at, left), slope);
+    store16(r, gz + at, left);
+    if (any(BAD16(r))) {
+        raise_flag(flags, flags_off, node, step1);
     }
 }
 
-#define ZERO(i) a##i = (float16)(0.0f);
-#define TOTAL(i) float16 a##i, t##i = (float16)(0.0f);
-#define FOLD(i) t##i = fma(a##i, ones, t##i);
+#define ZERO2(i) a##i = (float16)(0.0f), b##i = (float16)(0.0f);
+#define SUM2(i) float16 a##i, b##i;
+/* Ends a chunk. Its sums join those in memory: there are no registers for both. */
+#define CLEAR2(i) each[i] = each[8 + i] = (float16)(0.0f);
+#define FOLD2(i)                                                                                   \
+    each[i] = fma(a##i, ones, each[i]), each[8 + i] = fma(b##i, ones, each[8 + i]);                \
+    a##i = (float16)(0.0f), b##i = (float16)(0.0f);
 
-/* wp is [group of 16 outputs][K][16]. */
-__kernel void vlinear(RD(x), RD(wp), RD(b), WR(y), uint xl, uint C, uint P, uint O, uint row,
-                      uint has_b, uint act, float slope, uint rows, FLAGS) {
-    GO(x), GO(wp), GO(b), GO(y);
-    uint og = (uint)get_global_id(0), n0 = (uint)get_global_id(1) * 8u, K = C * P;
-    if (n0 >= rows) {
-        return;
-    }
-    float16 ones = (float16)(one);
-    wp = wp + og * K * 16u;
-#define ROW(i) __global const float *x##i = x + min(n0 + i##u, rows - 1u) * row;
-    R8(ROW)
-    R8(TOTAL)
-    uint c = 0u, p = 0u;
-    for (uint k0 = 0u; k0 < K; k0 += STN_LINEAR_CHUNK) {
-        R8(ZERO)
-        for (uint k = k0; k < min(k0 + STN_LINEAR_CHUNK, K); k++) {
-            uint at = xl != 0u ? (c / 16u * P + p) * 16u + c % 16u : k;
-            float16 w = vload16(k, wp);
-#define TERM(i) a##i = fma((float16)(x##i[at]), w, a##i);
-            R8(TERM)
-            p++;
-            c = p == P ? c + 1u : c;
-            p = p == P ? 0u : p;
+/* A block of 16 channels of an image, [P][16], to rows of P >= 16 pixels. */
+static inline void turn_block(__global const float *x, uint P, __global float *to) {
+    for (uint p = 0u; p < P; p += 16u) {
+        uint at = min(p, P - 16u); /* the last 16 may overlap */
+        float16 row[16];
+        for (uint i = 0u; i < 16u; i++) {
+            row[i] = vload16(at + i, x);
         }
-        R8(FOLD)
+        turn16(row, to + at, P);
     }
-    float16 each[8], bias = (float16)(0.0f);
-    uint left = min(O - og * 16u, 16u);
+}
+
+/* wp is [pair of 16 outputs][K][32]. Terms come in runs that lie `step` floats apart: all of NCHW, a
+ * channel of NC16, or a block of 16 channels that is turned in `area` first, `turned` floats for
+ * each of eight images (0: not turned). */
+__kernel void vlinear(RD(x), RD(wp), RD(b), WR(y), WR(area), uint xl, uint C, uint P, uint O,
+                      uint row, uint has_b, uint act, float slope, uint turned, uint rows, FLAGS) {
+    GO(x), GO(wp), GO(b), GO(y), GO(area);
+    uint K = C * P, pairs = (O + 31u) / 32u, step = turned == 0u && xl != 0u ? 16u : 1u;
+    uint length = xl == 0u ? K : turned != 0u ? 16u * P : P, base = 0u;
+    float16 ones = (float16)(one), each[16];
     int16 bad = (int16)(0);
-    bias = has_b != 0u ? load16(b + og * 16u, left) : bias;
-#define PUT(i) each[i] = t##i;
-    R8(PUT)
-    for (uint i = 0u; i < min(rows - n0, 8u); i++) {
-        float16 r = has_b != 0u ? fma(bias, ones, each[i]) : each[i];
-        r = LANES16 < (int16)((int)left) ? SNAP16(r, STN_LIM_X) : (float16)(0.0f);
-        bad |= BAD16(r);
-        r = ACT16(r, act != 0u, slope);
-        bad |= BAD16(r);
-        store16(r, y + (n0 + i) * O + og * 16u, left);
+    area = area + (uint)get_global_id(0) * 8u * turned;
+    for (uint job = (uint)get_global_id(0); job < pairs * ((rows + 7u) / 8u);
+         job += (uint)get_global_size(0)) {
+        uint o0 = job % pairs * 32u, n0 = job / pairs * 8u;
+        bool both = O - o0 > 16u;
+        __global const float *w = wp + o0 * K;
+#define ROW(i)                                                                                     \
+    __global const float *x##i =                                                                   \
+        turned != 0u ? area + i##u * turned : x + min(n0 + i##u, rows - 1u) * row;
+        R8(ROW)
+        R8(SUM2)
+        R8(ZERO2)
+        R8(CLEAR2)
+        for (uint k = 0u; k < K;) {
+            uint end = min(k + length, K), c = k / P;
+            uint at = step != 1u ? c / 16u * P * 16u + c % 16u : 0u;
+            if (turned != 0u) {
+                for (uint i = 0u; i < 8u; i++) {
+                    turn_block(x + min(n0 + i, rows - 1u) * row + c * P, P, area + i * turned);
+                }
+            }
+            while (k < end) {
+                uint stop = min((k / STN_LINEAR_CHUNK + 1u) * STN_LINEAR_CHUNK, end);
+                if (both) {
+                    for (; k < stop; k++, at += step) {
+                        float16 w0 = vload16(k * 2u, w), w1 = vload16(k * 2u + 1u, w);
+#define TERM2(i)                                                                                   \
+    {                                                                                              \
+        float16 s = (float16)(x##i[at]);                                                           \
+        a##i = fma(s, w0, a##i), b##i = fma(s, w1, b##i);                                          \
+    }
+                        R8(TERM2)
+                    }
+                } else {
+                    for (; k < stop; k++, at += step) {
+                        float16 w0 = vload16(k * 2u, w);
+#define TERM1(i) a##i = fma((float16)(x##i[at]), w0, a##i);
+                        R8(TERM1)
+                    }
+                }
+                if (k % STN_LINEAR_CHUNK == 0u || k == K) {
+                    R8(FOLD2)
+                }
+            }
+        }
+        for (uint i = 0u; i < (both ? 16u : 8u); i++) {
+            uint o = o0 + i / 8u * 16u, left = min(O - o, 16u);
+            if (n0 + i % 8u < rows) {
+                float16 bias = has_b != 0u ? load16(b + o, left) : (float16)(0.0f);
+                float16 r = has_b != 0u ? fma(bias, ones, each[i]) : each[i];
+                r = LANES16 < (int16)((int)left) ? SNAP16(r, STN_LIM_X) : (float16)(0.0f);
+                bad |= BAD16(r);
+                r = ACT16(r, act != 0u, slope);
+                bad |= BAD16(r);
+                store16(r, y + (n0 + i % 8u) * O + o, left);
+            }
+        }
     }
     if (any(bad)) {
         raise_flag(flags, flags_off, node, step1);
     }
 }
 
-/* Tiles of the gradients: eight rows (images or outputs) by a pair of vectors. */
-#define ZERO2(i) a##i = (float16)(0.0f), b##i = (float16)(0.0f);
-#define TOTAL2(i) float16 a##i, b##i, t##i = (float16)(0.0f), u##i = (float16)(0.0f);
-#define FOLD2(i) t##i = fma(a##i, ones, t##i), u##i = fma(b##i, ones, u##i);
-
-/* wp is [vector][O][16]. One item per (pair of vectors, eight images). */
-__kernel void vlinear_grad_x(RD(gy), RD(wp), WR(gx), uint xl, uint O, uint row, uint rows, FLAGS) {
+/* wp is [vector][O][16]. One item per pair of vectors and part of the images. */
+__kernel void vlinear_grad_x(RD(gy), RD(wp), WR(gx), uint O, uint row, uint rows, FLAGS) {
     GO(gy), GO(wp), GO(gx);
-    uint v = (uint)get_global_id(0) * 2u, n0 = (uint)get_global_id(1) * 8u;
-    if (n0 >= rows) {
-        return;
-    }
-    float16 ones = (float16)(one);
+    uint v = (uint)get_global_id(0) * 2u;
+    float16 ones = (float16)(one), each[16];
     uint left = row - v * 16u, left0 = min(left, 16u), left1 = min(left - left0, 16u);
     int16 bad = (int16)(0);
     wp = wp + v * O * 16u;
     __global const float *wq = left1 != 0u ? wp + O * 16u : wp;
+    for (uint n0 = (uint)get_global_id(1) * 8u; n0 < rows; n0 += (uint)get_global_size(1) * 8u) {
 #define GROW(i) __global const float *g##i = gy + min(n0 + i##u, rows - 1u) * O;
-    R8(GROW)
-    R8(TOTAL2)
-    for (uint o0 = 0u; o0 < O; o0 += STN_LINEAR_CHUNK) {
+        R8(GROW)
+        R8(SUM2)
         R8(ZERO2)
-        for (uint o = o0; o < min(o0 + STN_LINEAR_CHUNK, O); o++) {
-            float16 w0 = vload16(o, wp), w1 = vload16(o, wq);
+        R8(CLEAR2)
+        for (uint o0 = 0u; o0 < O; o0 += STN_LINEAR_CHUNK) {
+            for (uint o = o0; o < min(o0 + STN_LINEAR_CHUNK, O); o++) {
+                float16 w0 = vload16(o, wp), w1 = vload16(o, wq);
 #define TERM_X(i)                                                                                  \
     {                                                                                              \
         float16 g = (float16)(g##i[o]);                                                            \
         a##i = fma(g, w0, a##i), b##i = fma(g, w1, b##i);                                          \
     }
-            R8(TERM_X)
+                R8(TERM_X)
+            }
+            R8(FOLD2)
         }
-        R8(FOLD2)
-    }
-    float16 each[16];
-#define PUT_X(i) each[i] = t##i, each[8 + i] = u##i;
-    R8(PUT_X)
-    for (uint i = 0u; i < min(rows - n0, 8u); i++) {
-        __global float *to = gx + (n0 + i) * row + v * 16u;
-        float16 r0 = SNAP16(each[i], STN_LIM_G), r1 = SNAP16(each[8u + i], STN_LIM_G);
-        bad |= BAD16(r0) | BAD16(r1);
-        store16(r0, to, left0);
-        store16(r1, to + 16, left1);
+        for (uint i = 0u; i < min(rows - n0, 8u); i++) {
+            __global float *to = gx + (n0 + i) * row + v * 16u;
+            float16 r0 = SNAP16(each[i], STN_LIM_G), r1 = SNAP16(each[8u + i], STN_LIM_G);
+            bad |= BAD16(r0) | BAD16(r1);
+            store16(r0, to, left0);
+            store16(r1, to + 16, left1);
+        }
     }
     if (any(bad)) {
         raise_flag(flags, flags_off, node, step1);
@@ -145,66 +180,96 @@ static inline void put_weights(float16 r, uint xl, uint C, uint P, uint v, __glo
     }
 }
 
-/* One item per (eight outputs, pair of vectors): CHAIN over the images of each shard, then the
- * tree. Items of a pair past the last one sum the gradients of the biases. */
-__kernel void vlinear_grad_w(RD(gy), RD(x), WR(gw), WR(gb), uint xl, uint C, uint P, uint O,
-                             uint row, uint rows, uint B, uint S, float limit, FLAGS) {
-    GO(gy), GO(x), GO(gw), GO(gb);
-    uint o0 = (uint)get_global_id(0) * 8u, v = (uint)get_global_id(1) * 2u;
-    if (v * 16u >= row) {
-        for (uint o = o0; o < min(o0 + 8u, O); o++) {
-            float levels[MAX_TREE], sum = 0.0f;
-            for (uint s = 0u; s < S; s++) {
-                sum = 0.0f;
-                for (uint n = s * B; n < min(s * B + B, rows); n++) {
-                    sum = ADD(gy[n * O + o], sum);
-                }
-                tree_push(levels, s, &sum, one);
-            }
-            sum = stn_snap(sum, limit);
-            CHECK(sum);
-            gb[o] = sum;
-        }
-        return;
-    }
-    float16 ones = (float16)(one), stack[MAX_TREE * 16];
-    uint left = row - v * 16u, left0 = min(left, 16u), left1 = min(left - left0, 16u);
+/* Gradients of the biases: CHAIN over the images of each shard, then the tree. */
+static inline int16 sum_biases(__global const float *gy, uint O, uint rows, uint B, uint S,
+                               float limit, __global float *gb, float one) {
     int16 bad = (int16)(0);
+    float16 levels[MAX_TREE], sum = (float16)(0.0f);
+    for (uint o = 0u; o < O; o += 16u) {
+        uint left = min(O - o, 16u);
+        for (uint s = 0u; s < S; s++) {
+            sum = (float16)(0.0f);
+            for (uint n = s * B; n < min(s * B + B, rows); n++) {
+                sum = fma(load16(gy + n * O + o, left), (float16)(one), sum);
+            }
+            uint level = 0u;
+            for (; ((s >> level) & 1u) != 0u; level++) {
+                sum = fma(sum, (float16)(one), levels[level]);
+            }
+            levels[level] = sum;
+        }
+        sum = SNAP16(sum, limit);
+        bad |= BAD16(sum);
+        store16(sum, gb + o, left);
+    }
+    return bad;
+}
+
+/* An item takes some spans of `pairs` pairs of vectors one after another, whose part of x it copies
+ * together; the item past the last one sums the gradients of the biases. */
+__kernel void vlinear_grad_w(RD(gy), RD(x), WR(area), WR(gw), WR(gb), uint xl, uint C, uint P,
+                             uint O, uint row, uint pairs, uint items, uint N, uint rows, uint B,
+                             uint S, float limit, FLAGS) {
+    GO(gy), GO(x), GO(area), GO(gw), GO(gb);
+    uint item = (uint)get_global_id(0), spans = (row + pairs * 32u - 1u) / (pairs * 32u);
+    uint own = (spans + items - 1u) / items;
+    float16 ones = (float16)(one), stack[MAX_TREE * 16];
+    int16 bad = (int16)(0);
+    if (item == items) {
+        bad = sum_biases(gy, O, rows, B, S, limit, gb, one);
+        own = 0u;
+    }
+    area = area + item * (pairs * N * 32u);
+    for (uint span = item * own; span < min(item * own + own, spans); span++) {
+        uint first = span * pairs * 32u, vectors = (min(row - first, pairs * 32u) + 15u) / 16u;
+        for (uint n = 0u; n < rows; n++) {
+            for (uint v = 0u; v < vectors; v++) {
+                uint at = first + v * 16u;
+                put16(load16(x + n * row + at, min(row - at, 16u)),
+                         (v / 2u * N + n) * 2u + v % 2u, area);
+            }
+        }
+        for (uint tile = 0u; tile < (vectors + 1u) / 2u * ((O + 7u) / 8u); tile++) {
+            uint pair = tile / ((O + 7u) / 8u), o0 = tile % ((O + 7u) / 8u) * 8u;
+            bool both = pair * 2u + 1u < vectors;
+            __global const float *xv = area + pair * N * 32u;
 #define OUT(i) uint to##i = min(o0 + i##u, O - 1u);
-    R8(OUT)
-#define SUM(i) float16 a##i, b##i;
-    R8(SUM)
-    for (uint s = 0u; s < S; s++) {
-        R8(ZERO2)
-        for (uint n = s * B; n < min(s * B + B, rows); n++) {
-            __global const float *xv = x + n * row + v * 16u, *g = gy + n * O;
-            float16 w0 = load16(xv, left0), w1 = load16(xv + 16, left1);
+            R8(OUT)
+            R8(SUM2)
+            for (uint s = 0u; s < S; s++) {
+                R8(ZERO2)
+                for (uint n = s * B; n < min(s * B + B, rows); n++) {
+                    __global const float *g = gy + n * O;
+                    float16 w0 = vload16(n * 2u, xv), w1 = vload16(n * 2u + 1u, xv);
 #define TERM_W(i)                                                                                  \
     {                                                                                              \
         float16 f = (float16)(g[to##i]);                                                           \
         a##i = fma(f, w0, a##i), b##i = fma(f, w1, b##i);                                          \
     }
-            R8(TERM_W)
-        }
-        uint level = 0u;
-        for (; ((s >> level) & 1u) != 0u; level++) {
+                    R8(TERM_W)
+                }
+                uint level = 0u;
+                for (; ((s >> level) & 1u) != 0u; level++) {
 #define POP(i)                                                                                     \
     a##i = fma(a##i, ones, stack[level * 16u + i##u]);                                             \
     b##i = fma(b##i, ones, stack[level * 16u + 8u + i##u]);
-            R8(POP)
-        }
+                    R8(POP)
+                }
 #define PUSH(i) stack[level * 16u + i##u] = a##i, stack[level * 16u + 8u + i##u] = b##i;
-        R8(PUSH)
-    }
-    /* One body for all results: unrolled, it would take most of the program's compile time. */
+                R8(PUSH)
+            }
+            /* One body for all results: unrolled, it would take most of the program's compile time.
+             */
 #define PUT_W(i) stack[i] = a##i, stack[8 + i] = b##i;
-    R8(PUT_W)
-    uint K = C * P;
-    for (uint i = 0u; i < (left1 != 0u ? 16u : 8u); i++) {
-        if (o0 + i % 8u < O) {
-            float16 r = SNAP16(stack[i], limit);
-            bad |= BAD16(r);
-            put_weights(r, xl, C, P, v + i / 8u, gw + (o0 + i % 8u) * K);
+            R8(PUT_W)
+            for (uint i = 0u; i < (both ? 16u : 8u); i++) {
+                if (o0 + i % 8u < O) {
+                    float16 r = SNAP16(stack[i], limit);
+                    bad |= BAD16(r);
+                    put_weights(r, xl, C, P, first / 16u + pair * 2u + i / 8u,
+                                gw + (o0 + i % 8u) * (C * P));
+                }
+            }
         }
     }
     if (any(bad)) {

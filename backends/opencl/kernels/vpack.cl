@@ -1,20 +1,42 @@
 /* Rearrangements for the kernels of CPU devices. */
 
-/* Weights to [og][C][T][lanes]: element (o, c, t) is w[o*so + c*sc + t], or taken backwards. One
- * item per (og, c). */
-__kernel void pack_w(RD(w), WR(out), uint O, uint C, uint T, uint lanes, uint so, uint sc,
-                     uint flip, uint total) {
+/* Weights [C][O][T] to [og][C][T][lanes], the taps T backwards. One item per (og, c). */
+__kernel void pack_w(RD(w), WR(out), uint O, uint C, uint T, uint lanes, uint total) {
     GO(w), GO(out);
     uint e = (uint)get_global_id(0), first = e / C * lanes;
     if (e >= total) {
         return;
     }
-    w = w + e % C * sc;
+    w = w + (e % C * O + first) * T;
     out = out + e * T * lanes;
     for (uint t = 0u; t < T; t++) {
-        __global const float *from = w + (flip != 0u ? T - 1u - t : t);
         for (uint l = 0u; l < lanes; l++) {
-            out[t * lanes + l] = first + l < O ? from[(first + l) * so] : 0.0f;
+            out[t * lanes + l] = first + l < O ? w[l * T + T - 1u - t] : 0.0f;
+        }
+    }
+}
+
+/* Rows w[O][K] to [og][K][lanes], lanes = 16 or 32. One item per (16 rows, 16 terms). */
+__kernel void pack_rows(RD(w), WR(out), uint O, uint K, uint lanes, uint total) {
+    GO(w), GO(out);
+    uint e = (uint)get_global_id(0), across = (K + 15u) / 16u, o = e / across * 16u;
+    uint k = e % across * 16u, terms = min(K - k, 16u);
+    if (e >= total) {
+        return;
+    }
+    w = w + o * K + k;
+    out = out + (o / lanes * K + k) * lanes + o % lanes;
+    if (terms == 16u && o + 16u <= O) {
+        float16 row[16];
+        for (uint l = 0u; l < 16u; l++) {
+            row[l] = vload16(0, w + l * K);
+        }
+        turn16(row, out, lanes);
+        return;
+    }
+    for (uint t = 0u; t < terms; t++) {
+        for (uint l = 0u; l < 16u; l++) {
+            out[t * lanes + l] = o + l < O ? w[l * K + t] : 0.0f;
         }
     }
 }
@@ -70,7 +92,7 @@ __kernel void pad_w(RD(w), WR(out), uint O, uint C, uint KH, uint KW, uint above
     for (uint i = 0u; i < rows * length; i++, out += 16) {
         uint row = i / length, col = i % length;
         if (row < above || col < margin || e + 1u == total) {
-            vstore16((float16)(0.0f), 0, out);
+            put16((float16)(0.0f), 0, out);
             continue;
         }
         __global const float *from = w + (row - above) * KW + col - margin;

@@ -73,11 +73,17 @@ static ocl_arg packed_weights(stn_kernel *k, ocl_arg w, const ocl_geometry *g, u
     uint32_t taps = g->kh * g->kw;
     uint64_t n = (uint64_t)tiles(g->o, lanes) * lanes * g->c * taps;
     uint64_t at = ocl_ws(k, n * 4u);
-    uint64_t blocks = (uint64_t)tiles(g->o, lanes) * g->c;
+    if (!transposed) {
+        uint32_t items = tiles(g->o, lanes) * (lanes / 16u) * tiles(g->c * taps, 16u);
+        ocl_range all = ocl_items(items, false);
+        OCL_EMIT(k, "vpack.cl", "", "pack_rows", &all, w, A_WS(at), A_U(g->o), A_U(g->c * taps),
+                 A_U(lanes), A_U(items));
+        return A_WS(at);
+    }
+    uint32_t blocks = tiles(g->o, lanes) * g->c;
     ocl_range range = ocl_items(blocks, false);
     OCL_EMIT(k, "vpack.cl", "", "pack_w", &range, w, A_WS(at), A_U(g->o), A_U(g->c), A_U(taps),
-             A_U(lanes), A_U(transposed ? taps : g->c * taps), A_U(transposed ? g->o * taps : taps),
-             A_U(transposed), A_U((uint32_t)blocks));
+             A_U(lanes), A_U(blocks));
     return A_WS(at);
 }
 

@@ -16,20 +16,39 @@ static bool shape_of(const stn_kernel *k, const ocl_view *x, uint32_t o, shape *
     return k->device->device_class == OCL_CPU_VECTOR;
 }
 
+/* Maps of NC16 whose blocks of channels are turned: larger ones would not stay in the second cache,
+ * smaller ones stay in the first as they are. */
+#define TURN_LEAST 32u
+#define TURN_MOST 1024u
+/* Items for each compute unit, where each has workspace of its own; pairs of vectors of a span of
+ * the weight gradient. */
+#define ITEMS 8u
+#define SPAN_PAIRS 4u
+
+static uint32_t items_of(const stn_kernel *k, uint64_t jobs) {
+    uint32_t most = ITEMS * k->device->info.compute_units;
+    return most < jobs ? most : (uint32_t)jobs;
+}
+
 bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o, bool act,
                 float slope) {
     shape s;
     if (!shape_of(k, &x, o, &s)) {
         return false;
     }
-    uint32_t inputs = s.c * s.pixels, groups = (o + 15u) / 16u;
-    uint64_t n = (uint64_t)groups * inputs * 16u, packed = ocl_ws(k, n * 4u);
-    ocl_range all = ocl_items(n / 16u, false), range = {{groups, (x.n + 7u) / 8u, 1}, 0, {1, 1, 1}};
-    OCL_EMIT(k, "vpack.cl", "", "pack_w", &all, w, A_WS(packed), A_U(o), A_U(inputs), A_U(1),
-             A_U(16), A_U(inputs), A_U(1), A_U(0), A_U((uint32_t)(n / 16u)));
-    OCL_EMIT(k, "vlinear.cl", "", "vlinear", &range, x.ref, A_WS(packed), b, y, A_U(s.layout),
-             A_U(s.c), A_U(s.pixels), A_U(o), A_U(s.row), A_U(b.kind != OCL_ARG_NONE), A_U(act),
-             A_F(slope), A_ROWS(1), A_FLAGS);
+    uint32_t inputs = s.c * s.pixels, pairs = (o + 31u) / 32u, packs;
+    uint64_t packed = ocl_ws(k, (uint64_t)pairs * inputs * 128u);
+    bool turns = s.layout == STN_NC16 && s.pixels >= TURN_LEAST && s.pixels <= TURN_MOST;
+    uint32_t turned = turns ? s.pixels * 16u + 16u : 0u;
+    uint32_t items = items_of(k, (uint64_t)pairs * ((x.n + 7u) / 8u));
+    uint64_t area = ocl_ws(k, (uint64_t)items * turned * 32u);
+    packs = pairs * 2u * ((inputs + 15u) / 16u);
+    ocl_range all = ocl_items(packs, false), range = {{items, 1, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vpack.cl", "", "pack_rows", &all, w, A_WS(packed), A_U(o), A_U(inputs), A_U(32),
+             A_U(packs));
+    OCL_EMIT(k, "vlinear.cl", "", "vlinear", &range, x.ref, A_WS(packed), b, y, A_WS(area),
+             A_U(s.layout), A_U(s.c), A_U(s.pixels), A_U(o), A_U(s.row),
+             A_U(b.kind != OCL_ARG_NONE), A_U(act), A_F(slope), A_U(turned), A_ROWS(1), A_FLAGS);
     return true;
 }
 
@@ -38,7 +57,7 @@ bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint
 static ocl_arg prepare(stn_kernel *k, const shape *s, const vec_flow *f, ocl_arg w, ocl_arg *gy) {
     uint64_t n = (uint64_t)s->vectors * s->o, packed = ocl_ws(k, n * 64u);
     uint64_t values = f->act ? (uint64_t)f->gy.n * s->o : 0;
-    ocl_range all = ocl_items(n + values, false);
+    ocl_range all = ocl_items(n + (values + 15u) / 16u, false);
     ocl_arg gz = f->act ? A_WS(ocl_ws(k, values * 4u)) : A_NONE;
     OCL_EMIT(k, "vlinear.cl", "", "pack_inputs", &all, w, A_WS(packed), *gy,
              f->act ? f->y.ref : A_NONE, gz, A_U(s->layout), A_U(s->c), A_U(s->pixels), A_U(s->o),
@@ -48,19 +67,22 @@ static ocl_arg prepare(stn_kernel *k, const shape *s, const vec_flow *f, ocl_arg
 }
 
 static void grad_x(stn_kernel *k, const shape *s, ocl_arg gy, ocl_arg packed, ocl_view gx) {
-    ocl_range range = {{(s->vectors + 1u) / 2u, (gx.n + 7u) / 8u, 1}, 0, {1, 1, 1}};
-    OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_x", &range, gy, packed, gx.ref, A_U(s->layout),
-             A_U(s->o), A_U(s->row), A_ROWS(1), A_FLAGS);
+    uint32_t pairs = (s->vectors + 1u) / 2u, parts = (items_of(k, gx.n) + pairs - 1u) / pairs;
+    ocl_range range = {{pairs, parts, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_x", &range, gy, packed, gx.ref, A_U(s->o),
+             A_U(s->row), A_ROWS(1), A_FLAGS);
 }
 
 static void grad_w(stn_kernel *k, const shape *s, ocl_arg gy, ocl_view x, ocl_arg gw, ocl_arg gb,
                    uint32_t shards) {
-    /* All outputs of a pair of vectors one after another: its part of x stays in the cache. */
-    uint32_t pairs = (s->vectors + 1u) / 2u + (gb.kind != OCL_ARG_NONE);
-    ocl_range range = {{(s->o + 7u) / 8u, pairs, 1}, 0, {1, 1, 1}};
-    OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_w", &range, gy, x.ref, gw, gb, A_U(s->layout),
-             A_U(s->c), A_U(s->pixels), A_U(s->o), A_U(s->row), A_ROWS(1),
-             A_U((x.n + shards - 1u) / shards), A_U(shards), A_LIMIT, A_FLAGS);
+    uint32_t pairs = (s->vectors + 1u) / 2u, items = items_of(k, pairs);
+    uint32_t span = pairs / items < SPAN_PAIRS ? pairs / items : SPAN_PAIRS;
+    uint64_t area = ocl_ws(k, (uint64_t)items * span * x.n * 128u);
+    ocl_range range = {{items + (gb.kind != OCL_ARG_NONE), 1, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_w", &range, gy, x.ref, A_WS(area), gw, gb,
+             A_U(s->layout), A_U(s->c), A_U(s->pixels), A_U(s->o), A_U(s->row), A_U(span),
+             A_U(items), A_U(x.n), A_ROWS(1), A_U((x.n + shards - 1u) / shards), A_U(shards),
+             A_LIMIT, A_FLAGS);
 }
 
 bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx) {
