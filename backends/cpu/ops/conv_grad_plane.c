@@ -142,8 +142,8 @@ static void plane_carve(plane *p, uint32_t threads, void *workspace) {
     p->gz = carve(&c, p->windows ? 0 : threads * (uint64_t)g->oh * g->ow * LANES * sizeof *p->gz);
     p->list = carve(&c, lists * p->to.channel * sizeof *p->list);
     p->mask = carve(&c, lists * p->to.mask_channel * sizeof *p->mask);
-    p->kernel = carve(&c, threads * g->kh * p->line * sizeof *p->kernel);
-    p->frames = carve(&c, (uint64_t)threads * p->pieces * p->frame * sizeof *p->frames);
+    p->kernel = carve(&c, threads * (g->kh * p->line + APART) * sizeof *p->kernel);
+    p->frames = carve(&c, threads * (p->pieces * p->frame + APART) * sizeof *p->frames);
     p->sums = carve(&c, threads * p->images * p->image_size * sizeof *p->sums);
     p->totals = carve(&c, threads * p->images * p->image_size * sizeof *p->totals);
     p->bytes = c.used;
@@ -174,8 +174,8 @@ static plane plane_local(const plane *all, uint32_t thread) {
     p.gz += (uint64_t)thread * p.g.oh * p.g.ow * LANES;
     p.list += images * LANES * p.to.channel;
     p.mask += images * LANES * p.to.mask_channel;
-    p.kernel += thread * p.g.kh * p.line;
-    p.frames += (uint64_t)thread * p.pieces * p.frame;
+    p.kernel += thread * (p.g.kh * p.line + APART);
+    p.frames += thread * (p.pieces * p.frame + APART);
     p.sums += images * p.image_size;
     p.totals += images * p.image_size;
     return p;

@@ -49,7 +49,7 @@ grad_w_planar ISA(planar_plan)(const grad_w *w, uint32_t threads, carver *c) {
     p.part_size = (uint64_t)g->o * g->c * (p.vectors + p.column) * LANES;
     carver local = {0};
     carve_local(&p, &local);
-    p.local_bytes = local.used;
+    p.local_bytes = local.used + APART * sizeof(float);
     p.part = carve(c, g->shards * p.part_size * sizeof *p.part);
     p.local = carve(c, threads * p.local_bytes);
     return p;

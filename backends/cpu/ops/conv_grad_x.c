@@ -72,7 +72,7 @@ static grad_x grad_x_plan(const stn_kernel *k, uint32_t threads, void *workspace
     carver c = {.base = workspace};
     x.w = carve(&c, (uint64_t)x.slices * g->o * g->kh * g->kw * LANES * sizeof *x.w);
     x.gz = carve(&c, threads * pixels * LANES * sizeof *x.gz);
-    x.sums = carve(&c, threads * x.area * sizeof *x.sums);
+    x.sums = carve(&c, threads * (x.area + APART) * sizeof *x.sums);
     x.list = carve(&c, images * x.list_size * sizeof *x.list);
     x.count = carve(&c, threads * x.width * sizeof *x.count);
     x.starts = carve(&c, images * x.width * (g->oh + 1) * sizeof *x.starts);
@@ -98,7 +98,7 @@ static void turn_weights(void *user, uint32_t slice, uint32_t thread) {
 static grad_x local_of(const grad_x *all, uint32_t thread) {
     grad_x x = *all;
     x.gz += (uint64_t)thread * x.g.oh * x.g.ow * LANES;
-    x.sums += thread * x.area;
+    x.sums += thread * (x.area + APART);
     x.list += thread * x.images * x.list_size;
     x.count += thread * x.width;
     x.starts += thread * x.images * x.width * (x.g.oh + 1);

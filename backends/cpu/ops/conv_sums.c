@@ -66,7 +66,7 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
     f.source_cols = f.padded ? g->w + 2 * g->pw : g->w;
     f.source = map_of(layout, g->c, f.source_rows, f.source_cols);
     f.tiled = forward_tiled(&f);
-    f.sums_floats = (uint64_t)(f.pixels + TILE_P) * GROUP;
+    f.sums_floats = (uint64_t)(f.pixels + TILE_P) * GROUP + APART;
     f.carried_floats = (uint64_t)f.groups * f.carry * f.conv_cols * GROUP;
     f.copy_floats = f.padded ? f.images * f.source.image : 0;
 

@@ -24,6 +24,11 @@ bool ISA(conv_grad_w)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 
 /* Takes pieces of the workspace, each 64-byte aligned. With base NULL it only counts, so that one
  * plan function serves the size asked for at selection and the pointers of a run. */
+/* Floats left between what two threads write: a processor that reads ahead of the end of its own
+ * would take lines away from the other. Input gradient of MNIST's second layer, two threads: 5.6 ms
+ * without, 3.3 ms with it. */
+#define APART 2048u
+
 typedef struct carver {
     char *base;
     uint64_t used;
