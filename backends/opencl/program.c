@@ -30,8 +30,8 @@ static const char *const groups[][MOST_FILES] = {
 };
 /* and so are units: files for given shapes, all that a network has of them. Options become macros,
  * V_UNIT is a unit's number, and FN (vec.cl) adds it to the names of functions. */
-static const char *const units[] = {"vconv.cl",   "vlist.cl",  "vgrad.cl",
-                                    "vgrad_x.cl", "vslide.cl", "vwindow.cl"};
+static const char *const units[] = {"vconv.cl",    "vlist.cl",  "vgrad.cl",  "vgrad_x.cl",
+                                    "vscatter.cl", "vslide.cl", "vwindow.cl"};
 
 /* The group that holds the file, or NULL. */
 static const char *const *group_of(const char *file) {

@@ -1,6 +1,7 @@
 /* Gradients of convolutions on CPU devices. After a max-pool at most a quarter of the terms is
  * left, and the pooled map never has to be spread out. Many channels: lists of the non-zero terms,
- * then register tiles over the lists (kernels/vlist.cl and vgrad.cl, kernels/vgrad_x.cl). Few: bits
+ * then register tiles over the lists (kernels/vlist.cl and vgrad.cl, kernels/vgrad_x.cl) or sums in
+ * the cache (kernels/vscatter.cl). Few: bits
  * that tell which terms are not zero (kernels/vslide.cl, kernels/vwindow.cl).
  */
 #include "vec.h"
@@ -196,23 +197,72 @@ typedef struct area {
 } area;
 
 /* The tile that makes lists cheapest: an entry is in the lists of all tiles that its kernel
- * touches. */
-static area choose_area(const ocl_geometry *g) {
+ * touches. *least: multiply-adds for an entry. */
+static area choose_area(const ocl_geometry *g, uint64_t *least) {
     area best = {1, 1};
-    uint64_t least = UINT64_MAX;
+    *least = UINT64_MAX;
     for (uint32_t rows = 1; rows <= TILE_PIXELS && rows <= g->h; rows++) {
         uint32_t most = TILE_PIXELS / rows, count = (g->w + most - 1u) / most;
         uint32_t cols = (g->w + count - 1u) / count, pixels = rows * cols;
         uint64_t height = (g->h + rows - 1u) / rows * rows, width = count * cols;
         height = height < rows + g->kh - 1u ? height : rows + g->kh - 1u;
         width = width < cols + g->kw - 1u ? width : cols + g->kw - 1u;
-        uint64_t cost = height * width * (pixels + ENTRY_COST) * 256u / pixels;
-        if (cost < least) {
-            least = cost;
+        uint64_t cost = height * width * (pixels + ENTRY_COST) / pixels;
+        if (cost < *least) {
+            *least = cost;
             best = (area){rows, cols};
         }
     }
     return best;
+}
+
+/* Sums in the cache: a map with its padding, an entry's cost beside its terms, and a term's, in
+ * multiply-adds; and how much cheaper they must be, as a tile's entry costs less than ENTRY_COST on
+ * small maps. */
+#define SCATTER_BYTES (256u << 10)
+#define SCATTER_ENTRY 8u
+#define SCATTER_TERM 2u
+#define SCATTER_TAPS 25u   /* most weights in registers */
+#define SCATTER_APART 128u /* vectors between the sums of two items: see APART of the cpu backend  \
+                            */
+
+static bool scatter_pays(const ocl_geometry *g, uint64_t tiles_cost) {
+    uint64_t taps = (uint64_t)g->kh * g->kw, cost = SCATTER_TERM * taps + SCATTER_ENTRY;
+    uint64_t sums = (uint64_t)(g->h + 2u * g->ph) * (g->w + 2u * g->pw) * 64u;
+    return g->kw <= 20 && sums <= SCATTER_BYTES && tiles_cost * 5u > cost * 9u;
+}
+
+static bool scatter_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg w,
+                           ocl_view gx) {
+    uint32_t slices = ocl_padded(&gx) / 16u, taps = g->kh * g->kw;
+    uint64_t image = (uint64_t)g->o * f->gy.h * f->gy.w + 1u;
+    uint32_t block = (uint32_t)(GRAD_X_BYTES / 8u / image);
+    block = block < 1u ? 1u : block < GRAD_X_IMAGES ? block : GRAD_X_IMAGES;
+    uint32_t items = items_of(k, (gx.n + block - 1u) / block);
+    uint64_t sums = (uint64_t)(g->h + 2u * g->ph) * (g->w + 2u * g->pw) + SCATTER_APART;
+    uint64_t weights = ((uint64_t)slices * g->o * g->kh + 1u) * g->kw * 16u;
+    if (block * image >= (UINT64_C(1) << 31) || weights >= (UINT64_C(1) << 31) ||
+        (uint64_t)gx.n * ocl_row(&gx) >= (UINT64_C(1) << 31)) {
+        return false;
+    }
+    uint64_t list = ocl_ws(k, items * block * image * 8u);
+    uint64_t ends = ocl_ws(k, (uint64_t)items * block * g->o * 4u);
+    uint64_t room = ocl_ws(k, items * sums * 64u), packed = ocl_ws(k, weights * 4u);
+    char more[256], options[400];
+    (void)snprintf(more, sizeof more,
+                   "-DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u -DV_PADH=%u -DV_PADW=%u "
+                   "-DV_CB=%u -DV_HOLD=%d -DV_TAPS=%u -DV_SUMS=%u",
+                   g->c, g->h, g->w, g->kh, g->kw, g->ph, g->pw, stn_conv_chunk(g->kh, g->kw),
+                   taps <= SCATTER_TAPS, taps, (uint32_t)sums);
+    list_options(options, sizeof options, g, f, more);
+    ocl_range all = ocl_items((uint64_t)slices * g->o + 1u, false);
+    ocl_range range = {{items, 1, 1}, 0, {1, 1, 1}};
+    OCL_EMIT(k, "vpack.cl", "", "pad_w", &all, w, A_WS(packed), A_U(g->o), A_U(g->c), A_U(g->kh),
+             A_U(g->kw), A_U(0), A_U(0), A_U(slices * g->o + 1u));
+    OCL_EMIT(k, "vscatter.cl", options, "grad_x_scatter", &range, A_WS(packed), FLOW(f),
+             A_WS8(list), A_WS(ends), A_WS(room), gx.ref, A_F(f->slope), A_ROWS(1), A_U(block),
+             A_FLAGS);
+    return true;
 }
 
 /* Columns of zeros beside a row of a kernel: how far it may stick out of a tile that it touches. */
@@ -233,7 +283,11 @@ bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg
         g->w > 256) {
         return false;
     }
-    area t = choose_area(g);
+    uint64_t cost;
+    area t = choose_area(g, &cost);
+    if (scatter_pays(g, cost)) {
+        return scatter_grad_x(k, g, f, w, gx);
+    }
     uint32_t tiles = (g->h + t.rows - 1u) / t.rows * ((g->w + t.cols - 1u) / t.cols);
     uint32_t slices = ocl_padded(&gx) / 16u, chunk = stn_conv_chunk(g->kh, g->kw);
     uint32_t chunks = (g->o + chunk - 1u) / chunk, zeros = zeros_beside(g, &t);
