@@ -77,10 +77,8 @@ static grad_w grad_w_plan(const stn_kernel *k, uint32_t threads, void *workspace
     w.out_width = w.out_blocks * LANES;
     w.most = ISA(grad_most)(g);
     w.x = map_of(x->layout, g->c, g->h, g->w);
-    w.tap_vectors = piece_of(g->kw, SPARSE_MAX > SPARSE_ROWS ? SPARSE_ROWS : SPARSE_MAX);
-    w.tap_rows = min_u32(g->kh, max_u32(1, SPARSE_ROWS / w.tap_vectors));
-    w.tap_rows = w.tap_rows * w.tap_vectors <= SPARSE_MAX ? w.tap_rows : 1;
-    w.tap_rows = piece_of(g->kh, w.tap_rows);
+    w.tap_vectors = piece_of(g->kw, SPARSE_MAX);
+    w.tap_rows = piece_of(g->kh, SPARSE_MAX / w.tap_vectors);
     w.map_row = (uint64_t)(g->w + 2 * g->pw) * LANES;
     w.map_image = (g->h + 2 * g->ph) * w.map_row * blocks_of(g->c);
     w.taps = (uint64_t)w.tap_rows * w.tap_vectors * LANES;

@@ -16,7 +16,7 @@ typedef struct grad_w {
     uint32_t most;                  /* non-zeros of a channel of an image */
     map_addr x;
     uint64_t map_row, map_image; /* what lists point into, in floats */
-    uint32_t tap_rows, tap_vectors, row_pieces, col_pieces, channels;
+    uint32_t tap_rows, tap_vectors, row_pieces, col_pieces;
     uint64_t taps;             /* floats of all taps of one output channel and task (or channel) */
     uint64_t sums;             /* floats of the sums of a task; wide */
     uint64_t bytes, planar_at; /* planar_at: where planar kernels have their workspace */

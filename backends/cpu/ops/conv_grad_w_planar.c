@@ -11,7 +11,7 @@
 #include "gradient_bits.h"
 
 #define HALF (LANES / 2)
-#define MOST_VECTORS (SPARSE_MAX < SPARSE_ROWS ? SPARSE_MAX : SPARSE_ROWS)
+#define MOST_VECTORS SPARSE_MAX
 
 static void planar_vectors(grad_w_planar *p) {
     const conv_geom *g = &p->w->g;

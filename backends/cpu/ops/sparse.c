@@ -25,26 +25,20 @@ VEC void sparse_body(const sparse *job, const uint32_t rows, const uint32_t vect
         }
     }
     const sparse to = *job;
-    const vf limit = v_set1(STN_LIM_G);
     UNROLL
     for (uint32_t i = 0; i < rows * vectors; i++) {
         float *out = to.out + (ptrdiff_t)(i / vectors) * to.out_pitch + i % vectors * LANES;
-        const vf sum = to.add ? v_add(v_load(out), acc[i]) : acc[i];
-        v_store(out, to.last ? v_snap(sum, limit) : sum);
+        v_store(out, to.add ? v_add(v_load(out), acc[i]) : acc[i]);
     }
 }
 
 #define SPARSE_COMMON(X)                                                                           \
     X(1, 1)                                                                                        \
-    X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(2, 1) X(2, 2) X(2, 3) X(3, 1) X(3, 2)        \
-        X(4, 1) X(5, 1) X(6, 1) X(7, 1)
+    X(1, 2)                                                                                        \
+    X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(2, 1) X(2, 2) X(2, 3) X(3, 1) X(3, 2) X(4, 1)        \
+        X(5, 1) X(6, 1) X(7, 1)
 #if defined(CPU_ISA_AVX512)
-#define SPARSE_WIDE(X)                                                                             \
-    X(1, 8)                                                                                        \
-    X(1, 9) X(1, 10) X(1, 11) X(1, 12) X(1, 13) X(1, 14) X(1, 15) X(1, 16) X(1, 17) X(1, 18)       \
-        X(1, 19) X(1, 20) X(2, 4) X(2, 5) X(2, 6) X(2, 7) X(2, 8) X(2, 9) X(2, 10) X(3, 3) X(3, 4) \
-            X(3, 5) X(3, 6) X(4, 2) X(4, 3) X(4, 4) X(4, 5) X(5, 2) X(5, 3) X(5, 4) X(6, 2)        \
-                X(6, 3) X(7, 2) X(8, 1) X(8, 2) X(9, 1) X(9, 2)
+#define SPARSE_WIDE(X) X(1, 8) X(1, 9) X(2, 4) X(3, 3) X(4, 2) X(8, 1) X(9, 1)
 #else
 #define SPARSE_WIDE(X)
 #endif
@@ -58,7 +52,7 @@ SPARSE_WIDE(SPARSE_DEFINE)
 
 sparse_fn ISA(sparse_kernel)(uint32_t rows, uint32_t vectors) {
 #define SPARSE_ENTRY(rows, vectors) [rows][vectors] = sparse_##rows##x##vectors,
-    static const sparse_fn kernel[SPARSE_ROWS + 1][SPARSE_MAX + 1] = {
-        SPARSE_COMMON(SPARSE_ENTRY) SPARSE_WIDE(SPARSE_ENTRY)};
-    return rows <= SPARSE_ROWS && vectors <= SPARSE_MAX ? kernel[rows][vectors] : NULL;
+    static const sparse_fn kernel[SPARSE_MAX + 1][SPARSE_MAX + 1] = {SPARSE_COMMON(SPARSE_ENTRY)
+                                                                         SPARSE_WIDE(SPARSE_ENTRY)};
+    return kernel[rows][vectors];
 }

@@ -226,7 +226,7 @@ __kernel void vlinear_grad_w(RD(gy), RD(x), WR(area), WR(gw), WR(gb), uint xl, u
             for (uint v = 0u; v < vectors; v++) {
                 uint at = first + v * 16u;
                 put16(load16(x + n * row + at, min(row - at, 16u)),
-                         (v / 2u * N + n) * 2u + v % 2u, area);
+                      (v / 2u * N + n) * 2u + v % 2u, area);
             }
         }
         for (uint tile = 0u; tile < (vectors + 1u) / 2u * ((O + 7u) / 8u); tile++) {

@@ -183,14 +183,14 @@ ONE_ITEM theta_planes(RD(gy), RD(x), GRID, WR(out), MAP, uint rows, FLAGS) {
     stage = stage + n * 8u * PP;                                                                   \
     for (uint i = 0u; i < PP; i += 16u) {                                                          \
         AXES                                                                                       \
-        put16(as_float16(at0), 0, stage + i);                                                   \
-        put16(as_float16(at1), 0, stage + PP + i);                                              \
-        put16(as_float16(at2), 0, stage + 2u * PP + i);                                         \
-        put16(as_float16(at3), 0, stage + 3u * PP + i);                                         \
-        put16(h.f, 0, stage + 4u * PP + i);                                                     \
-        put16(v.f, 0, stage + 5u * PP + i);                                                     \
-        put16(h.turn, 0, stage + 6u * PP + i);                                                  \
-        put16(v.turn, 0, stage + 7u * PP + i);                                                  \
+        put16(as_float16(at0), 0, stage + i);                                                      \
+        put16(as_float16(at1), 0, stage + PP + i);                                                 \
+        put16(as_float16(at2), 0, stage + 2u * PP + i);                                            \
+        put16(as_float16(at3), 0, stage + 3u * PP + i);                                            \
+        put16(h.f, 0, stage + 4u * PP + i);                                                        \
+        put16(v.f, 0, stage + 5u * PP + i);                                                        \
+        put16(h.turn, 0, stage + 6u * PP + i);                                                     \
+        put16(v.turn, 0, stage + 7u * PP + i);                                                     \
     }
 #define AT(i) as_int(stage[(i)*PP + p])
 #define BLOCKS ((C + 15u) / 16u)
@@ -263,7 +263,7 @@ ONE_ITEM theta_blocks(RD(gy), RD(x), GRID, WR(stage), WR(out), MAP, uint rows, F
 #define SCATTER(i, weight)                                                                         \
     if (AT(i) >= 0) {                                                                              \
         size_t where = (size_t)AT(i);                                                              \
-        put16(fma((float16)(weight), g, vload16(where, to)), where, to);                        \
+        put16(fma((float16)(weight), g, vload16(where, to)), where, to);                           \
     }
 ONE_ITEM grad_blocks(RD(gy), GRID, WR(stage), WR(gx), MAP, uint rows, FLAGS) {
     OPEN_GRID GO(gy), GO(stage), GO(gx);

@@ -1,8 +1,8 @@
 /* Gradients of convolutions on CPU devices. After a max-pool at most a quarter of the terms is
  * left, and the pooled map never has to be spread out. Many channels: lists of the non-zero terms,
  * then register tiles over the lists (kernels/vlist.cl and vgrad.cl, kernels/vgrad_x.cl) or sums in
- * the cache (kernels/vscatter.cl). Few: bits
- * that tell which terms are not zero (kernels/vslide.cl, kernels/vwindow.cl).
+ * the cache (kernels/vscatter.cl). Few: bits that tell which terms are not zero (kernels/vslide.cl,
+ * kernels/vwindow.cl).
  */
 #include "vec.h"
 
@@ -197,7 +197,7 @@ typedef struct area {
 } area;
 
 /* The tile that makes lists cheapest: an entry is in the lists of all tiles that its kernel
- * touches. *least: multiply-adds for an entry. */
+ * touches. *least: multiply-adds for an entry, times 256. */
 static area choose_area(const ocl_geometry *g, uint64_t *least) {
     area best = {1, 1};
     *least = UINT64_MAX;
@@ -207,7 +207,7 @@ static area choose_area(const ocl_geometry *g, uint64_t *least) {
         uint64_t height = (g->h + rows - 1u) / rows * rows, width = count * cols;
         height = height < rows + g->kh - 1u ? height : rows + g->kh - 1u;
         width = width < cols + g->kw - 1u ? width : cols + g->kw - 1u;
-        uint64_t cost = height * width * (pixels + ENTRY_COST) / pixels;
+        uint64_t cost = height * width * (pixels + ENTRY_COST) * 256u / pixels;
         if (cost < *least) {
             *least = cost;
             best = (area){rows, cols};
@@ -222,12 +222,13 @@ static area choose_area(const ocl_geometry *g, uint64_t *least) {
 #define SCATTER_BYTES (256u << 10)
 #define SCATTER_ENTRY 8u
 #define SCATTER_TERM 2u
-#define SCATTER_TAPS 25u   /* most weights in registers */
-#define SCATTER_APART 128u /* vectors between the sums of two items: see APART of the cpu backend  \
-                            */
+#define SCATTER_TAPS 25u /* most weights in registers */
+#define SCATTER_APART                                                                              \
+    128u /* vectors between the sums of two items: see APART of the cpu backend                    \
+          */
 
 static bool scatter_pays(const ocl_geometry *g, uint64_t tiles_cost) {
-    uint64_t taps = (uint64_t)g->kh * g->kw, cost = SCATTER_TERM * taps + SCATTER_ENTRY;
+    uint64_t taps = (uint64_t)g->kh * g->kw, cost = (SCATTER_TERM * taps + SCATTER_ENTRY) * 256u;
     uint64_t sums = (uint64_t)(g->h + 2u * g->ph) * (g->w + 2u * g->pw) * 64u;
     return g->kw <= 20 && sums <= SCATTER_BYTES && tiles_cost * 5u > cost * 9u;
 }
