@@ -40,6 +40,12 @@ int32_t queue_step(const session *s, const batches *b, uint64_t step, stn_err *e
 /* Runs training step `step` and collects its result: *ms of time (may be NULL). Returns an exit
  * status, also after a signal. */
 int timed_step(const session *s, const batches *b, uint64_t step, double *ms);
+/* Shortest and median time of a step, and the peak memory of the process. */
+typedef struct step_times {
+    double ms_min, ms_median, peak_rss_mib;
+} step_times;
+/* Warm-up and timed steps, numbered from `first` on. */
+int time_steps(bench *b, uint64_t first, step_times *t);
 /* Sorts the values; n > 0. */
 double median(double *values, uint64_t n);
 /* The run's model, network and batch, and its device: {"model": ..., "device": {...}}. */

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,11 +23,6 @@
 
 extern char **environ;
 
-/* One side's figures of a round. */
-typedef struct step_times {
-    double ms_min, ms_median, peak_rss_mib;
-} step_times;
-
 typedef struct versus {
     bench b;
     uint64_t rounds, step;
@@ -36,23 +30,6 @@ typedef struct versus {
     char net[96], batch[24], threads[24], omp_threads[48];
     step_times ours[MAX_ROUNDS], theirs[MAX_ROUNDS];
 } versus;
-
-static int ours(versus *v, step_times *t) {
-    bench *b = &v->b;
-    struct rusage usage;
-    for (uint64_t i = 0; i < b->warmup + b->repeats; i++, v->step++) {
-        double *ms = i < b->warmup ? NULL : &b->ms[i - b->warmup];
-        int status = timed_step(&b->s, &b->data, v->step, ms);
-        if (status != EXIT_OK) {
-            return status;
-        }
-    }
-    t->ms_median = median(b->ms, b->repeats);
-    t->ms_min = b->ms[0];
-    (void)getrusage(RUSAGE_SELF, &usage);
-    t->peak_rss_mib = (double)usage.ru_maxrss / 1024.0;
-    return EXIT_OK;
-}
 
 /* ---- PyTorch's process ----------------------------------------------------------------------- */
 
@@ -187,7 +164,8 @@ static int measure(versus *v) {
     (void)snprintf(v->threads, sizeof v->threads, "%" PRId64, threads);
     (void)snprintf(v->omp_threads, sizeof v->omp_threads, "OMP_NUM_THREADS=%" PRId64, threads);
     for (uint64_t i = 0; i < v->rounds; i++) {
-        int status = ours(v, &v->ours[i]);
+        int status = time_steps(&v->b, v->step, &v->ours[i]);
+        v->step += v->b.warmup + v->b.repeats;
         status = status == EXIT_OK ? theirs(v, &v->theirs[i]) : status;
         if (status != EXIT_OK) {
             return status;

@@ -164,41 +164,34 @@ void print_heading(const session *s) {
 
 /* ---- step ------------------------------------------------------------------------------------ */
 
-typedef struct step_result {
-    double ms_min, ms_median, images_per_s;
-    double peak_rss_mib;
-    char state_hash[STN_HASH_HEX];
-} step_result;
-
-static int time_steps(bench *b, step_result *r) {
+int time_steps(bench *b, uint64_t first, step_times *t) {
     struct rusage usage;
-    stn_err err = {0};
     for (uint64_t i = 0; i < b->warmup + b->repeats; i++) {
-        int status = timed_step(&b->s, &b->data, i, i < b->warmup ? NULL : &b->ms[i - b->warmup]);
+        double *ms = i < b->warmup ? NULL : &b->ms[i - b->warmup];
+        int status = timed_step(&b->s, &b->data, first + i, ms);
         if (status != EXIT_OK) {
             return status;
         }
     }
-    r->ms_median = median(b->ms, b->repeats);
-    r->ms_min = b->ms[0];
-    r->images_per_s = 1e3 * (double)b->data.count[0] / r->ms_min;
+    t->ms_median = median(b->ms, b->repeats);
+    t->ms_min = b->ms[0];
     (void)getrusage(RUSAGE_SELF, &usage);
-    r->peak_rss_mib = (double)usage.ru_maxrss / 1024.0;
-    return stn_run_state_hash(b->s.run, r->state_hash, &err) == STN_OK ? EXIT_OK : fail(&err);
+    t->peak_rss_mib = (double)usage.ru_maxrss / 1024.0;
+    return EXIT_OK;
 }
 
-static int print_step(const bench *b, const step_result *r) {
+static int print_step(const bench *b, const step_times *t, const char *hash) {
+    const double images_per_s = 1e3 * (double)b->data.count[0] / t->ms_min;
     stn_net_memory memory;
     stn_net_memory_get(stn_run_net(b->s.run), &memory);
     if (out.json || out.jsonl) {
         json_t *result = bench_json("stnrun-bench/1", &b->s);
-        json_t *figures =
-            json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:s}", "warmup",
-                      (json_int_t)b->warmup, "steps", (json_int_t)b->repeats, "ms_min", r->ms_min,
-                      "ms_median", r->ms_median, "images_per_s", r->images_per_s, "peak_rss_mib",
-                      r->peak_rss_mib, "device_bytes", (json_int_t)memory.total, "launches",
-                      (json_int_t)stn_net_launches(stn_run_net(b->s.run), false), "state_hash",
-                      r->state_hash);
+        json_t *figures = json_pack(
+            "{s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:s}", "warmup", (json_int_t)b->warmup,
+            "steps", (json_int_t)b->repeats, "ms_min", t->ms_min, "ms_median", t->ms_median,
+            "images_per_s", images_per_s, "peak_rss_mib", t->peak_rss_mib, "device_bytes",
+            (json_int_t)memory.total, "launches",
+            (json_int_t)stn_net_launches(stn_run_net(b->s.run), false), "state_hash", hash);
         (void)json_object_update(result, figures);
         json_decref(figures);
         return print_json(result);
@@ -206,7 +199,7 @@ static int print_step(const bench *b, const step_result *r) {
     print_heading(&b->s);
     printf("step: minimum %.2f ms, median %.2f ms of %" PRIu64 "; %.0f images/s; peak memory "
            "%.0f MiB\nstate %s after %" PRIu64 " steps\n",
-           r->ms_min, r->ms_median, b->repeats, r->images_per_s, r->peak_rss_mib, r->state_hash,
+           t->ms_min, t->ms_median, b->repeats, images_per_s, t->peak_rss_mib, hash,
            b->warmup + b->repeats);
     fputs(session_mark(&b->s), stdout);
     return EXIT_OK;
@@ -217,7 +210,9 @@ int bench_step(const args *a) {
     const char *trace = args_value(a, "trace");
     struct stat info;
     bench b = {.repeats = 30};
-    step_result result;
+    step_times times;
+    char hash[STN_HASH_HEX];
+    stn_err err = {0};
     if (args_has(a, "vs-torch")) {
         return bench_torch(a);
     }
@@ -227,13 +222,16 @@ int bench_step(const args *a) {
     }
     int status = bench_open(a, NULL, trace != NULL, &b);
     if (status == EXIT_OK) {
-        status = time_steps(&b, &result);
+        status = time_steps(&b, 0, &times);
+    }
+    if (status == EXIT_OK && stn_run_state_hash(b.s.run, hash, &err) != STN_OK) {
+        status = fail(&err);
     }
     if (status == EXIT_OK && trace != NULL) {
         status = write_trace(&b, trace);
     }
     if (status == EXIT_OK) {
-        status = print_step(&b, &result);
+        status = print_step(&b, &times, hash);
     }
     bench_close(&b);
     return status;
