@@ -6,175 +6,12 @@
  */
 #include <criterion/criterion.h>
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include <stn/stn.h>
-
-#include "optest_cases.h"
+#include "goldens.h"
 
 #define SHARDS 16u
-
-static optest_dev dev;
-static stn_tensors *file;
-static double tolerance;
-static uint32_t checked;
-
-/* Memory of one test, released together. */
-static void *kept[4096];
-static uint32_t n_kept;
-
-static void *keep(void *memory) {
-    cr_assert_not_null(memory);
-    cr_assert_lt(n_kept, 4096);
-    return kept[n_kept++] = memory;
-}
-
-static void release(void) {
-    while (n_kept > 0) {
-        free(kept[--n_kept]);
-    }
-}
-
-static const char *directory(void) {
-    const char *dir = getenv("STN_GOLDENS");
-    return dir != NULL ? dir : STN_TEST_SOURCE_DIR "/../shared/reference/goldens";
-}
-
-/* Opens a golden file and the device; false, with the line that lists the skip, without one. */
-static bool open_goldens(const char *name) {
-    char path[512], plugin[512];
-    const char *options[] = {"threads", "2", "cpu-kernels", "ref", NULL};
-    const stn_backend *backend;
-    stn_err err = {0};
-    (void)snprintf(path, sizeof path, "%s/%s.safetensors", directory(), name);
-    if (access(path, R_OK) != 0) {
-        printf("SKIP %s: no golden files (STN_GOLDENS)\n", name);
-        return false;
-    }
-    cr_assert_eq(stn_tensors_open(path, &file, &err), STN_OK, "%s", err.text);
-    cr_assert_eq(optest_load(optest_plugin_path("cpu", plugin, sizeof plugin), &backend, &err),
-                 STN_OK, "%s", err.text);
-    cr_assert_eq(optest_open(backend, 0, options, &dev, &err), STN_OK, "%s", err.text);
-    const char *info = stn_tensors_metadata(file, "info");
-    const char *spread = info == NULL ? NULL : strstr(info, "\"error\": ");
-    cr_assert_not_null(spread, "%s tells no spread", path);
-    tolerance = fmax(2e-6, 10.0 * strtod(spread + strlen("\"error\": "), NULL));
-    checked = 0;
-    return true;
-}
-
-static void close_goldens(uint32_t at_least) {
-    cr_assert_geq(checked, at_least, "only %u tensors were compared", checked);
-    optest_close(&dev);
-    stn_tensors_close(file);
-    release();
-}
-
-/* ---- tensors of a case ---------------------------------------------------------------------- */
-
-static bool find(const char *c, const char *name, stn_tensor_entry *entry) {
-    char key[160];
-    (void)snprintf(key, sizeof key, "%s.%s", c, name);
-    return stn_tensors_find(file, key, entry) == STN_OK;
-}
-
-static double element(const stn_tensor_entry *e, uint64_t i) {
-    const uint8_t *at = (const uint8_t *)e->data + i * (e->dtype == STN_ST_F32 ? 4 : 8);
-    float f;
-    double d;
-    int64_t k;
-    memcpy(&f, at, 4);
-    if (e->dtype == STN_ST_F32) {
-        return (double)f;
-    }
-    memcpy(&d, at, 8);
-    memcpy(&k, at, 8);
-    return e->dtype == STN_ST_I64 ? (double)k : d;
-}
-
-static double number(const char *c, const char *name, uint64_t i) {
-    stn_tensor_entry e;
-    cr_assert(find(c, name, &e) && i < e.elems, "%s.%s[%u]", c, name, (unsigned)i);
-    return element(&e, i);
-}
-
-/* Values as floats. */
-static float *values(const char *c, const char *name) {
-    stn_tensor_entry e;
-    cr_assert(find(c, name, &e), "%s.%s is missing", c, name);
-    float *v = keep(malloc((e.elems + 1) * sizeof *v));
-    for (uint64_t i = 0; i < e.elems; i++) {
-        v[i] = (float)element(&e, i);
-    }
-    return v;
-}
-
-/* Shape as a tensor of four dimensions, missing ones 1. */
-static stn_tensor shape(const char *c, const char *name) {
-    stn_tensor_entry e;
-    cr_assert(find(c, name, &e), "%s.%s is missing", c, name);
-    stn_tensor t = case_tensor(1, 1, 1, 1);
-    for (uint32_t i = 0; i < e.rank && i < 4; i++) {
-        t.dim[i] = (uint32_t)e.dim[i];
-    }
-    return t;
-}
-
-static void compare(const char *c, const char *name, const float *ours, uint64_t n, bool exact) {
-    stn_tensor_entry e;
-    double worst = 0.0, size = 0.0;
-    cr_assert(find(c, name, &e), "%s.%s is missing", c, name);
-    cr_assert_eq(e.elems, n, "%s.%s has another size", c, name);
-    for (uint64_t i = 0; i < n; i++) {
-        double g = element(&e, i), d = fabs((double)ours[i] - g);
-        worst = d > worst || isnan(d) ? (isnan(d) ? INFINITY : d) : worst;
-        size = fmax(size, fabs(g));
-        cr_expect(!exact || ours[i] == (float)g, "%s.%s[%u] is %a and must be exactly %a", c, name,
-                  (unsigned)i, (double)ours[i], g);
-    }
-    double agreement = worst == 0.0 ? 0.0 : worst / size;
-    cr_expect_leq(agreement, tolerance, "%s.%s agrees to %.3g only, tolerance %.3g", c, name,
-                  agreement, tolerance);
-    checked++;
-}
-
-/* Runs a case on given inputs; the outputs live until release(). */
-static void run(const optest_case *c, const void *const *in, float **out) {
-    optest_result result;
-    stn_err err = {0};
-    cr_assert_eq(optest_run_data(&dev, c, in, &result, &err), STN_OK, "operator %u: %s", c->op,
-                 err.text);
-    for (uint32_t i = 0; i < c->n_out; i++) {
-        out[i] = keep(result.out[i]);
-    }
-}
-
-/* Calls fn with every case name (keys without their last part) once. */
-static void each_case(void (*fn)(const char *c)) {
-    char done[256][128];
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < stn_tensors_count(file); i++) {
-        stn_tensor_entry e;
-        char name[128];
-        cr_assert_eq(stn_tensors_get(file, i, &e), STN_OK);
-        (void)snprintf(name, sizeof name, "%s", e.name);
-        char *dot = strrchr(name, '.');
-        cr_assert_not_null(dot);
-        *dot = '\0';
-        uint32_t k = 0;
-        while (k < n && strcmp(done[k], name) != 0) {
-            k++;
-        }
-        if (k == n) {
-            cr_assert_lt(n, 256);
-            memcpy(done[n++], name, sizeof name);
-            fn(name);
-        }
-    }
-}
 
 static void add_in(optest_case *c, stn_tensor t) {
     case_in(c, t, OPTEST_X, true);
@@ -194,15 +31,17 @@ static void bias_gradient(const char *c, stn_tensor gy, const float *g) {
     b.params.reduce.shards = SHARDS;
     add_in(&b, gy);
     add_out(&b, case_vector(gy.dim[1]));
-    run(&b, (const void *[]){g}, out);
-    compare(c, "grad_bias", out[0], gy.dim[1], false);
+    golden_run(&b, (const void *[]){g}, out);
+    golden_compare(c, "grad_bias", out[0], gy.dim[1], false);
 }
 
 /* CONV or LINEAR, set up in f, with all gradients. */
 static void check_product(const char *c, optest_case f, uint32_t grad_x, uint32_t grad_w) {
-    stn_tensor x = shape(c, "input"), w = shape(c, "weight"), y = shape(c, "output");
-    float *xv = values(c, "input"), *wv = values(c, "weight"), *bv = values(c, "bias");
-    float *g = values(c, "grad_output"), *out[1];
+    stn_tensor x = golden_shape(c, "input"), w = golden_shape(c, "weight"),
+               y = golden_shape(c, "output");
+    float *xv = golden_values(c, "input"), *wv = golden_values(c, "weight"),
+          *bv = golden_values(c, "bias");
+    float *g = golden_values(c, "grad_output"), *out[1];
     optest_case gx = f, gw = f;
     gx.op = grad_x;
     gw.op = grad_w;
@@ -210,30 +49,32 @@ static void check_product(const char *c, optest_case f, uint32_t grad_x, uint32_
     add_in(&f, w);
     add_in(&f, case_vector(w.dim[0]));
     add_out(&f, y);
-    run(&f, (const void *[]){xv, wv, bv}, out);
-    compare(c, "output", out[0], optest_elems(&y), false);
+    golden_run(&f, (const void *[]){xv, wv, bv}, out);
+    golden_compare(c, "output", out[0], optest_elems(&y), false);
     add_in(&gx, y);
     add_in(&gx, w);
     add_out(&gx, x);
-    run(&gx, (const void *[]){g, wv}, out);
-    compare(c, "grad_input", out[0], optest_elems(&x), false);
+    golden_run(&gx, (const void *[]){g, wv}, out);
+    golden_compare(c, "grad_input", out[0], optest_elems(&x), false);
     add_in(&gw, y);
     add_in(&gw, x);
     add_out(&gw, w);
-    run(&gw, (const void *[]){g, xv}, out);
-    compare(c, "grad_weight", out[0], optest_elems(&w), false);
+    golden_run(&gw, (const void *[]){g, xv}, out);
+    golden_compare(c, "grad_weight", out[0], optest_elems(&w), false);
     bias_gradient(c, y, g);
 }
 
 static void check_conv(const char *c) {
-    uint32_t stride = (uint32_t)number(c, "attr", 0), pad = (uint32_t)number(c, "attr", 1);
-    optest_case f = case_new(STN_OP_CONV, sizeof(stn_conv_params), shape(c, "input").dim[0]);
+    uint32_t stride = (uint32_t)golden_number(c, "attr", 0),
+             pad = (uint32_t)golden_number(c, "attr", 1);
+    optest_case f = case_new(STN_OP_CONV, sizeof(stn_conv_params), golden_shape(c, "input").dim[0]);
     f.params.conv = (stn_conv_params){sizeof(stn_conv_params), stride, stride, pad, pad, SHARDS};
     check_product(c, f, STN_OP_CONV_GRAD_X, STN_OP_CONV_GRAD_W);
 }
 
 static void check_linear(const char *c) {
-    optest_case f = case_new(STN_OP_LINEAR, sizeof(stn_linear_params), shape(c, "input").dim[0]);
+    optest_case f =
+        case_new(STN_OP_LINEAR, sizeof(stn_linear_params), golden_shape(c, "input").dim[0]);
     f.params.linear.shards = SHARDS;
     check_product(c, f, STN_OP_LINEAR_GRAD_X, STN_OP_LINEAR_GRAD_W);
 }
@@ -243,28 +84,29 @@ static void check_dense(const char *c) {
         check_linear(c);
         return;
     }
-    stn_tensor x = shape(c, "input");
-    float *xv = values(c, "input"), *g = values(c, "grad_output"), *out[1];
+    stn_tensor x = golden_shape(c, "input");
+    float *xv = golden_values(c, "input"), *g = golden_values(c, "grad_output"), *out[1];
     optest_case f = case_new(STN_OP_ACT, sizeof(stn_act_params), x.dim[0]);
-    f.params.act.slope = (float)number(c, "hyper", 0);
+    f.params.act.slope = (float)golden_number(c, "hyper", 0);
     optest_case b = f;
     b.op = STN_OP_ACT_GRAD;
     add_in(&f, x);
     add_out(&f, x);
-    run(&f, (const void *[]){xv}, out);
-    compare(c, "output", out[0], optest_elems(&x), true);
+    golden_run(&f, (const void *[]){xv}, out);
+    golden_compare(c, "output", out[0], optest_elems(&x), true);
     add_in(&b, x);
     add_in(&b, x);
     add_out(&b, x);
-    run(&b, (const void *[]){g, out[0]}, out);
-    compare(c, "grad_input", out[0], optest_elems(&x), f.params.act.slope == 0.0f);
+    golden_run(&b, (const void *[]){g, out[0]}, out);
+    golden_compare(c, "grad_input", out[0], optest_elems(&x), f.params.act.slope == 0.0f);
 }
 
 static void check_pool(const char *c) {
     bool max = strncmp(c, "max", 3) == 0;
-    stn_tensor x = shape(c, "input"), y = shape(c, "output"), index = y;
-    uint32_t window = (uint32_t)number(c, "attr", 0), stride = (uint32_t)number(c, "attr", 1);
-    float *xv = values(c, "input"), *g = values(c, "grad_output"), *out[2];
+    stn_tensor x = golden_shape(c, "input"), y = golden_shape(c, "output"), index = y;
+    uint32_t window = (uint32_t)golden_number(c, "attr", 0),
+             stride = (uint32_t)golden_number(c, "attr", 1);
+    float *xv = golden_values(c, "input"), *g = golden_values(c, "grad_output"), *out[2];
     optest_case f =
         case_new(max ? STN_OP_MAXPOOL : STN_OP_AVGPOOL, sizeof(stn_pool_params), x.dim[0]);
     f.params.pool = (stn_pool_params){
@@ -282,11 +124,11 @@ static void check_pool(const char *c) {
         add_in(&b, index);
         b.role[1] = OPTEST_INDEX;
     }
-    run(&f, (const void *[]){xv}, out);
-    compare(c, "output", out[0], optest_elems(&y), max);
-    run(&b, (const void *[]){g, max ? out[1] : NULL}, out);
+    golden_run(&f, (const void *[]){xv}, out);
+    golden_compare(c, "output", out[0], optest_elems(&y), max);
+    golden_run(&b, (const void *[]){g, max ? out[1] : NULL}, out);
     /* Overlapping windows add, so only disjoint ones select. */
-    compare(c, "grad_input", out[0], optest_elems(&x), max && window <= stride);
+    golden_compare(c, "grad_input", out[0], optest_elems(&x), max && window <= stride);
 }
 
 /* ---- batch norm ----------------------------------------------------------------------------- */
@@ -294,20 +136,25 @@ static void check_pool(const char *c) {
 static optest_case bn_case(const char *c, uint32_t op, const stn_tensor *x) {
     double n = (double)x->dim[0] * x->dim[2] * x->dim[3];
     optest_case b = case_new(op, sizeof(stn_bn_params), x->dim[0]);
-    b.params.bn =
-        (stn_bn_params){sizeof(stn_bn_params),        SHARDS,       (float)number(c, "hyper", 0),
-                        (float)number(c, "hyper", 1), OPTEST_INV_N, OPTEST_INV_N1};
+    b.params.bn = (stn_bn_params){sizeof(stn_bn_params),
+                                  SHARDS,
+                                  (float)golden_number(c, "hyper", 0),
+                                  (float)golden_number(c, "hyper", 1),
+                                  OPTEST_INV_N,
+                                  OPTEST_INV_N1};
     b.scalar[OPTEST_INV_N] = (float)(1.0 / n);
     b.scalar[OPTEST_INV_N1] = (float)(1.0 / (n - 1.0));
     return b;
 }
 
 static void check_bn(const char *c) {
-    bool affine = number(c, "attr", 0) != 0.0;
-    stn_tensor x = shape(c, "input"), v = case_vector(x.dim[1]), stats = case_matrix(3, x.dim[1]);
-    float *xv = values(c, "input"), *g = values(c, "grad_output");
-    float *rm = values(c, "running_mean"), *rv = values(c, "running_var");
-    float *gamma = affine ? values(c, "weight") : NULL, *beta = affine ? values(c, "bias") : NULL;
+    bool affine = golden_number(c, "attr", 0) != 0.0;
+    stn_tensor x = golden_shape(c, "input"), v = case_vector(x.dim[1]),
+               stats = case_matrix(3, x.dim[1]);
+    float *xv = golden_values(c, "input"), *g = golden_values(c, "grad_output");
+    float *rm = golden_values(c, "running_mean"), *rv = golden_values(c, "running_var");
+    float *gamma = affine ? golden_values(c, "weight") : NULL,
+          *beta = affine ? golden_values(c, "bias") : NULL;
     float *out[3], *stat;
     optest_case f = bn_case(c, STN_OP_BN, &x), u = bn_case(c, STN_OP_BN_UPDATE, &x);
     optest_case e = bn_case(c, STN_OP_BN_EVAL, &x), b = bn_case(c, STN_OP_BN_GRAD, &x);
@@ -327,28 +174,28 @@ static void check_bn(const char *c) {
     }
     add_out(&f, x);
     add_out(&f, stats);
-    run(&f, (const void *[]){xv, gamma, beta}, out);
-    compare(c, "output", out[0], optest_elems(&x), false);
+    golden_run(&f, (const void *[]){xv, gamma, beta}, out);
+    golden_compare(c, "output", out[0], optest_elems(&x), false);
     stat = out[1];
     add_out(&e, x);
-    run(&e, (const void *[]){xv, rm, rv, gamma, beta}, out);
-    compare(c, "eval_output", out[0], optest_elems(&x), false);
+    golden_run(&e, (const void *[]){xv, rm, rv, gamma, beta}, out);
+    golden_compare(c, "eval_output", out[0], optest_elems(&x), false);
     add_in(&u, stats);
     add_in(&u, v);
     add_in(&u, v);
     add_out(&u, v);
     add_out(&u, v);
-    run(&u, (const void *[]){stat, rm, rv}, out);
-    compare(c, "after_mean", out[0], x.dim[1], false);
-    compare(c, "after_var", out[1], x.dim[1], false);
+    golden_run(&u, (const void *[]){stat, rm, rv}, out);
+    golden_compare(c, "after_mean", out[0], x.dim[1], false);
+    golden_compare(c, "after_var", out[1], x.dim[1], false);
     add_out(&b, x);
     add_out(&b, v);
     add_out(&b, v);
-    run(&b, (const void *[]){g, xv, stat, gamma}, out);
-    compare(c, "grad_input", out[0], optest_elems(&x), false);
+    golden_run(&b, (const void *[]){g, xv, stat, gamma}, out);
+    golden_compare(c, "grad_input", out[0], optest_elems(&x), false);
     if (affine) {
-        compare(c, "grad_weight", out[1], x.dim[1], false);
-        compare(c, "grad_bias", out[2], x.dim[1], false);
+        golden_compare(c, "grad_weight", out[1], x.dim[1], false);
+        golden_compare(c, "grad_bias", out[2], x.dim[1], false);
     }
 }
 
@@ -361,7 +208,7 @@ static optest_case warp_case(uint32_t op, const stn_warp_params *p, uint32_t row
 }
 
 static void check_grid(const char *c, const char *group, stn_warp_params p) {
-    stn_tensor grid = shape(c, "output"), theta = case_matrix(grid.dim[0], 6);
+    stn_tensor grid = golden_shape(c, "output"), theta = case_matrix(grid.dim[0], 6);
     float *out[1];
     p.out_h = grid.dim[1];
     p.out_w = grid.dim[2];
@@ -369,12 +216,12 @@ static void check_grid(const char *c, const char *group, stn_warp_params p) {
     optest_case b = warp_case(STN_OP_GRID_GRAD, &p, grid.dim[0]);
     add_in(&f, theta);
     add_out(&f, grid);
-    run(&f, (const void *[]){values(group, "theta")}, out);
-    compare(c, "output", out[0], optest_elems(&grid), false);
+    golden_run(&f, (const void *[]){golden_values(group, "theta")}, out);
+    golden_compare(c, "output", out[0], optest_elems(&grid), false);
     add_in(&b, grid);
     add_out(&b, theta);
-    run(&b, (const void *[]){values(c, "grad_output")}, out);
-    compare(c, "grad_theta", out[0], optest_elems(&theta), false);
+    golden_run(&b, (const void *[]){golden_values(c, "grad_output")}, out);
+    golden_compare(c, "grad_theta", out[0], optest_elems(&theta), false);
 }
 
 /* By way of a grid: forward and the gradients to the input and the grid. */
@@ -390,25 +237,25 @@ static void check_sample(const char *c, const stn_warp_params *p, const stn_tens
     gg.op = STN_OP_SAMPLE_GRAD_GRID;
     add_in(&m, case_matrix(x->dim[0], 6));
     add_out(&m, grid);
-    run(&m, (const void *[]){theta}, out);
+    golden_run(&m, (const void *[]){theta}, out);
     at = out[0];
     add_in(&f, *x);
     add_in(&f, grid);
     add_out(&f, *y);
-    run(&f, (const void *[]){xv, at}, out);
-    compare(c, "output", out[0], optest_elems(y), exact);
+    golden_run(&f, (const void *[]){xv, at}, out);
+    golden_compare(c, "output", out[0], optest_elems(y), exact);
     add_in(&gx, *y);
     add_in(&gx, grid);
     add_out(&gx, *x);
-    run(&gx, (const void *[]){g, at}, out);
-    compare(c, "grad_input", out[0], optest_elems(x), false);
+    golden_run(&gx, (const void *[]){g, at}, out);
+    golden_compare(c, "grad_input", out[0], optest_elems(x), false);
     add_in(&gg, *y);
     add_in(&gg, *x);
     add_in(&gg, grid);
     add_out(&gg, grid);
-    run(&gg, (const void *[]){g, xv, at}, out);
-    if (find(c, "grad_grid", &e)) {
-        compare(c, "grad_grid", out[0], optest_elems(&grid), false);
+    golden_run(&gg, (const void *[]){g, xv, at}, out);
+    if (golden_find(c, "grad_grid", &e)) {
+        golden_compare(c, "grad_grid", out[0], optest_elems(&grid), false);
     }
 }
 
@@ -423,19 +270,19 @@ static void check_warp(const char *c, const stn_warp_params *p, const stn_tensor
     add_in(&f, *x);
     add_in(&f, t);
     add_out(&f, *y);
-    run(&f, (const void *[]){xv, theta}, out);
-    compare(c, "output", out[0], optest_elems(y), p->filter == STN_FILTER_NEAREST);
+    golden_run(&f, (const void *[]){xv, theta}, out);
+    golden_compare(c, "output", out[0], optest_elems(y), p->filter == STN_FILTER_NEAREST);
     add_in(&gx, *y);
     add_in(&gx, t);
     add_out(&gx, *x);
-    run(&gx, (const void *[]){g, theta}, out);
-    compare(c, "grad_input", out[0], optest_elems(x), false);
+    golden_run(&gx, (const void *[]){g, theta}, out);
+    golden_compare(c, "grad_input", out[0], optest_elems(x), false);
     add_in(&gt, *y);
     add_in(&gt, *x);
     add_in(&gt, t);
     add_out(&gt, t);
-    run(&gt, (const void *[]){g, xv, theta}, out);
-    compare(c, "grad_theta", out[0], optest_elems(&t), false);
+    golden_run(&gt, (const void *[]){g, xv, theta}, out);
+    golden_compare(c, "grad_theta", out[0], optest_elems(&t), false);
 }
 
 static void check_sampler(const char *c) {
@@ -446,22 +293,22 @@ static void check_sampler(const char *c) {
         return; /* the shared inputs of a group */
     }
     *dot = '\0';
-    stn_tensor x = shape(group, "input");
+    stn_tensor x = golden_shape(group, "input");
     stn_warp_params p = {.struct_size = sizeof p, .in_h = x.dim[2], .in_w = x.dim[3]};
     if (strncmp(c + strlen(group) + 1, "grid", 4) == 0) {
-        p.corners = number(c, "attr", 0) != 0.0 ? STN_CORNERS_ALIGNED : STN_CORNERS_HALF;
+        p.corners = golden_number(c, "attr", 0) != 0.0 ? STN_CORNERS_ALIGNED : STN_CORNERS_HALF;
         check_grid(c, group, p);
         return;
     }
-    stn_tensor y = shape(c, "output");
+    stn_tensor y = golden_shape(c, "output");
     stn_tensor_entry e;
-    p.filter = number(c, "attr", 0) != 0.0 ? STN_FILTER_NEAREST : STN_FILTER_BILINEAR;
-    p.padding = STN_PAD_ZEROS + (uint32_t)number(c, "attr", 1);
-    p.corners = number(c, "attr", 2) != 0.0 ? STN_CORNERS_ALIGNED : STN_CORNERS_HALF;
+    p.filter = golden_number(c, "attr", 0) != 0.0 ? STN_FILTER_NEAREST : STN_FILTER_BILINEAR;
+    p.padding = STN_PAD_ZEROS + (uint32_t)golden_number(c, "attr", 1);
+    p.corners = golden_number(c, "attr", 2) != 0.0 ? STN_CORNERS_ALIGNED : STN_CORNERS_HALF;
     p.out_h = y.dim[2];
     p.out_w = y.dim[3];
-    float *g = values(find(c, "grad_output", &e) ? c : group, "grad_output");
-    float *xv = values(group, "input"), *theta = values(group, "theta");
+    float *g = golden_values(golden_find(c, "grad_output", &e) ? c : group, "grad_output");
+    float *xv = golden_values(group, "input"), *theta = golden_values(group, "theta");
     check_sample(c, &p, &x, &y, xv, theta, g);
     check_warp(c, &p, &x, &y, xv, theta, g);
 }
@@ -469,30 +316,30 @@ static void check_sampler(const char *c) {
 /* ---- composition, loss, optimizers ---------------------------------------------------------- */
 
 static void check_compose(const char *c) {
-    stn_tensor theta = case_matrix(shape(c, "a").dim[0], 6);
-    float *a = values(c, "a"), *b = values(c, "b"), *out[2];
+    stn_tensor theta = case_matrix(golden_shape(c, "a").dim[0], 6);
+    float *a = golden_values(c, "a"), *b = golden_values(c, "b"), *out[2];
     optest_case f = case_new(STN_OP_COMPOSE, sizeof(stn_none_params), theta.dim[0]), g = f;
     g.op = STN_OP_COMPOSE_GRAD;
     add_in(&f, theta);
     add_in(&f, theta);
     add_out(&f, theta);
-    run(&f, (const void *[]){a, b}, out);
-    compare(c, "output", out[0], optest_elems(&theta), false);
+    golden_run(&f, (const void *[]){a, b}, out);
+    golden_compare(c, "output", out[0], optest_elems(&theta), false);
     add_in(&g, theta);
     add_in(&g, theta);
     add_in(&g, theta);
     add_out(&g, theta);
     add_out(&g, theta);
-    run(&g, (const void *[]){values(c, "grad_output"), a, b}, out);
-    compare(c, "grad_a", out[0], optest_elems(&theta), false);
-    compare(c, "grad_b", out[1], optest_elems(&theta), false);
+    golden_run(&g, (const void *[]){golden_values(c, "grad_output"), a, b}, out);
+    golden_compare(c, "grad_a", out[0], optest_elems(&theta), false);
+    golden_compare(c, "grad_b", out[1], optest_elems(&theta), false);
 }
 
 static void check_loss(const char *c) {
-    stn_tensor z = shape(c, "logits"), label = shape(c, "label");
+    stn_tensor z = golden_shape(c, "logits"), label = golden_shape(c, "label");
     uint32_t rows = z.dim[0], heads = z.dim[1], classes = z.dim[2];
-    float *zv = values(c, "logits"), *lv = values(c, "label"), *out[2];
-    int32_t *labels = keep(malloc(rows * heads * sizeof *labels));
+    float *zv = golden_values(c, "logits"), *lv = golden_values(c, "label"), *out[2];
+    int32_t *labels = golden_keep(malloc(rows * heads * sizeof *labels));
     for (uint32_t i = 0; i < rows * heads; i++) {
         labels[i] = (int32_t)lv[i];
     }
@@ -509,37 +356,37 @@ static void check_loss(const char *c) {
     add_in(&f, label);
     add_out(&f, case_matrix(rows, 2 * heads));
     add_out(&f, label);
-    run(&f, (const void *[]){zv, labels}, out);
+    golden_run(&f, (const void *[]){zv, labels}, out);
     double loss = 0.0;
     for (uint32_t i = 0; i < rows * heads; i++) {
         loss += log((double)out[0][2 * i + 1]) - (double)out[0][2 * i];
     }
     float mean = (float)(loss / rows);
-    compare(c, "loss", &mean, 1, false);
+    golden_compare(c, "loss", &mean, 1, false);
     add_in(&g, z);
     add_in(&g, label);
     add_out(&g, z);
-    run(&g, (const void *[]){zv, labels}, out);
-    compare(c, "grad_logits", out[0], optest_elems(&z), false);
+    golden_run(&g, (const void *[]){zv, labels}, out);
+    golden_compare(c, "grad_logits", out[0], optest_elems(&z), false);
 }
 
 /* Scalars of Adam's step t = 1, 2, ...: powers by repeated multiplication. */
 static void adam_scalars(const char *c, uint32_t t, optest_case *o) {
-    double b1 = number(c, "hyper", 1), b2 = number(c, "hyper", 2), p1 = 1.0, p2 = 1.0;
+    double b1 = golden_number(c, "hyper", 1), b2 = golden_number(c, "hyper", 2), p1 = 1.0, p2 = 1.0;
     for (uint32_t i = 0; i < t; i++) {
         p1 *= b1;
         p2 *= b2;
     }
     o->params.opt.omb1 = (float)(1.0 - b1);
     o->params.opt.omb2 = (float)(1.0 - b2);
-    o->params.opt.wd = (float)number(c, "hyper", 4);
-    o->scalar[OPTEST_LR] = (float)(number(c, "hyper", 0) * sqrt(1.0 - p2) / (1.0 - p1));
-    o->scalar[OPTEST_EPS] = (float)(number(c, "hyper", 3) * sqrt(1.0 - p2));
+    o->params.opt.wd = (float)golden_number(c, "hyper", 4);
+    o->scalar[OPTEST_LR] = (float)(golden_number(c, "hyper", 0) * sqrt(1.0 - p2) / (1.0 - p1));
+    o->scalar[OPTEST_EPS] = (float)(golden_number(c, "hyper", 3) * sqrt(1.0 - p2));
 }
 
 static void check_optimizer(const char *c) {
     bool adam = strcmp(c, "adam") == 0;
-    stn_tensor w = case_vector(shape(c, "start").dim[0]);
+    stn_tensor w = case_vector(golden_shape(c, "start").dim[0]);
     uint32_t n = w.dim[0], states = adam ? 2 : 1;
     optest_case o = case_new(adam ? STN_OP_ADAM : STN_OP_SGD, sizeof(stn_opt_params), 1);
     o.params.opt.slot_lr = OPTEST_LR;
@@ -552,35 +399,36 @@ static void check_optimizer(const char *c) {
         add_out(&o, w);
         o.alias[i] = (int32_t)i + 1;
     }
-    float *g = values(c, "grad"), *after = keep(malloc(5 * n * sizeof *after)), *now[3];
-    now[0] = values(c, "start");
-    now[1] = keep(calloc(n, sizeof *after));
-    now[2] = keep(calloc(n, sizeof *after));
+    float *g = golden_values(c, "grad"), *after = golden_keep(malloc(5 * n * sizeof *after)),
+          *now[3];
+    now[0] = golden_values(c, "start");
+    now[1] = golden_keep(calloc(n, sizeof *after));
+    now[2] = golden_keep(calloc(n, sizeof *after));
     for (uint32_t t = 0; t < 5; t++) {
         if (adam) {
             adam_scalars(c, t + 1, &o);
         } else {
-            o.scalar[OPTEST_LR] = (float)number(c, "hyper", 0);
-            o.params.opt.mu = (float)number(c, "hyper", 1);
-            o.params.opt.wd = (float)number(c, "hyper", 2);
+            o.scalar[OPTEST_LR] = (float)golden_number(c, "hyper", 0);
+            o.params.opt.mu = (float)golden_number(c, "hyper", 1);
+            o.params.opt.wd = (float)golden_number(c, "hyper", 2);
             o.params.opt.nesterov = strcmp(c, "nesterov") == 0;
         }
-        run(&o, (const void *[]){g + t * n, now[0], now[1], now[2]}, now);
+        golden_run(&o, (const void *[]){g + t * n, now[0], now[1], now[2]}, now);
         memcpy(after + t * n, now[0], n * sizeof *after);
     }
-    compare(c, "after", after, 5 * n, false);
+    golden_compare(c, "after", after, 5 * n, false);
     if (adam) {
-        compare(c, "m", now[1], n, false);
-        compare(c, "v", now[2], n, false);
+        golden_compare(c, "m", now[1], n, false);
+        golden_compare(c, "v", now[2], n, false);
     } else if (strcmp(c, "sgd") != 0) {
-        compare(c, "velocity", now[1], n, false);
+        golden_compare(c, "velocity", now[1], n, false);
     }
 }
 
 static void check_file(const char *name, void (*fn)(const char *c), uint32_t at_least) {
-    if (open_goldens(name)) {
-        each_case(fn);
-        close_goldens(at_least);
+    if (golden_open(name)) {
+        golden_cases(fn);
+        golden_close(at_least);
     }
 }
 

@@ -1,5 +1,6 @@
 /* Whole nets on the CPU: the same bits fused or not, with shared or separate memory, queued or one
- * by one; state, initial values, losses, non-finite values, memory that fails. */
+ * by one; state, initial values, losses, non-finite values. test_graph_net_fail.c has what must not
+ * open. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -548,50 +549,6 @@ Test(net, written_state_is_brought_into_its_class) {
     stn__net_scalars(net, 1, 1e-3);
     cr_assert_eq(net->scalar[stn__slot(&net->slots, STN__SLOT_DECAY, 0)], (float)(1e-3 * 5e-4));
     stn_net_close(net);
-}
-
-/* ---- failures ----------------------------------------------------------------------------- */
-
-Test(net, bad_specs_are_refused) {
-    stn_net_spec good = tiny_spec(), bad[8];
-    for (int i = 0; i < 8; i++) {
-        bad[i] = good;
-    }
-    bad[0].batch = 0;
-    bad[1].shards = 3;
-    bad[2].input_dtype = STN_I32;
-    bad[3].request.channels = STN_MAX_CHANNELS + 1;
-    bad[4].momentum = 1.0;
-    bad[5].optimizer = STN_OPT_ADAMW + 1;
-    bad[6].optimizer = STN_OPT_ADAM;
-    bad[6].eps = 0.0;
-    bad[7].weight_decay = -1.0;
-    for (int i = 0; i < 8; i++) {
-        stn_net *net = NULL;
-        cr_assert_eq(stn__net_open(dev, &tiny_model, &bad[i], &net, &err), STN_E_USAGE, "%d", i);
-        cr_assert_eq(net, NULL);
-    }
-}
-
-Test(net, every_failing_allocation_is_reported) {
-    stn_net_spec spec = tiny_spec();
-    uint64_t live = stn__alloc_live();
-    int64_t k = 0;
-    for (;; k++) {
-        stn_net *net = NULL;
-        stn__alloc_fail_after(k);
-        int32_t status = stn__net_open(dev, &tiny_model, &spec, &net, &err);
-        stn__alloc_fail_after(-1);
-        if (status == STN_OK) {
-            stn_net_close(net);
-            break;
-        }
-        cr_assert_eq(status, STN_E_NOMEM, "allocation %lld: %s", (long long)k, err.text);
-        cr_assert_eq(net, NULL);
-        cr_assert_eq(stn__alloc_live(), live, "allocation %lld leaks", (long long)k);
-    }
-    cr_assert_gt(k, 100);
-    cr_assert_eq(stn__alloc_live(), live);
 }
 
 Test(net, steps_do_not_allocate) {
