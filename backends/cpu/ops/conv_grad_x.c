@@ -1,5 +1,6 @@
 /* CONV_GRAD_X and CONV_BLOCK_GRAD_X: input gradient over lists of non-zero gradients, lanes are 16
- * input channels. Few channels, and NCHW, go to conv_grad_plane.c.
+ * input channels. Few channels, and NCHW, go to conv_grad_plane.c, narrow maps under high kernels
+ * to conv_grad_x_rows.c, and where too few gradients are zero conv_grad_x_dense.c takes all terms.
  *
  * Every non-zero (o, oh, ow) adds its kernel to the input pixels around it (scatter.h). Items in
  * order of (o, oh, ow) are the contract's order, because each touches a pixel at most once and the
@@ -10,6 +11,7 @@
  * them: to leave them out would cost more.
  */
 #include "conv_grad_x_dense.h"
+#include "conv_grad_x_rows.h"
 #include "scatter.h"
 
 #define PLANAR_CHANNELS 4u
@@ -37,10 +39,6 @@ typedef struct grad_x {
     uint32_t *count;  /* [width] */
     uint32_t *starts; /* [images][width][OH + 1] */
 } grad_x;
-
-/* Cost of an item of a list beside its terms, and of a term, in dense terms. */
-#define ITEM_COST 8u
-#define TERM_COST 2u
 
 static void grad_x_bands(grad_x *x) {
     const conv_geom *g = &x->g;
@@ -198,45 +196,78 @@ static void grad_x_unit(void *user, uint32_t unit, uint32_t thread) {
     }
 }
 
-static void run_lists(const cpu_call *call) {
-    grad_x x = grad_x_plan(call->kernel, cpu_pool_threads(call->pool), call->workspace);
-    const conv_geom *g = &x.g;
-    x.call = call;
-    x.source = ISA(grad_source)(&x.g, call);
-    x.rows = min_u32(cpu_rows(call), g->n);
-    cpu_pool_run(call->pool, x.slices, turn_weights, &x);
-    cpu_pool_run(call->pool, ceil_div(x.rows, x.images), grad_x_unit, &x);
+static void run_lists(grad_x *x) {
+    cpu_pool_run(x->call->pool, x->slices, turn_weights, x);
+    cpu_pool_run(x->call->pool, ceil_div(x->rows, x->images), grad_x_unit, x);
 }
 
-/* ---- lists or all terms --------------------------------------------------------------------- */
+/* ---- which way ------------------------------------------------------------------------------ */
 
-/* What tiles of conv_sums.c compute, and lose, of all terms. */
-#define DENSE_PERCENT 115u
+/* What each way takes for an image that has `items` gradients, and 16 input channels, in eighths of
+ * a cycle, as measured; only the speed depends on it. */
+typedef struct ways {
+    uint64_t dense, cache, rows;
+} ways;
 
-/* True if it is faster to take all terms than lists of `items` gradients of an image. */
-static bool dense_pays(const grad_x *x, uint64_t items) {
+static ways ways_of(const grad_x *x, uint64_t items) {
     const conv_geom *g = &x->g;
-    const uint64_t taps = (uint64_t)g->kh * g->kw;
-    return (uint64_t)g->h * g->w * g->o * taps * DENSE_PERCENT / 100 <
-           items * (TERM_COST * taps + ITEM_COST);
+    const uint64_t taps = (uint64_t)g->kh * g->kw, pixels = (uint64_t)g->h * g->w;
+    const uint64_t row = min_u32(g->kh, g->h) * (7 * g->w + 20);
+    ways cost = {UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    cost.cache = items * ((taps > SCATTER_HELD ? 14 : 10) * taps + 64) + x->chunks * pixels * 96;
+    if (ISA(dense_fits)(g)) {
+        cost.dense = pixels * g->o * taps * 5;
+    }
+    if (ISA(rows_fit)(g)) {
+        cost.rows = items * row + x->chunks * (pixels * 24 + g->h * 120);
+    }
+    return cost;
+}
+
+/* Non-zero gradients of the first image. */
+static uint64_t first_items(const grad_x *x) {
+    uint64_t items = 0;
+    for (uint32_t b = 0; b < blocks_of(x->g.o); b++) {
+        const grad_block block = grad_block_of(&x->source, 0, b);
+        items += ISA(grad_count)(&x->g, &block, x->gz);
+    }
+    return items;
+}
+
+static void run_dense(const cpu_call *call, const grad_x *x) {
+    carver c = {.base = call->workspace};
+    dense d = ISA(dense_plan)(&x->g, cpu_pool_threads(call->pool), &c);
+    d.call = call;
+    d.source = x->source;
+    d.source.g = &d.g;
+    d.rows = x->rows;
+    ISA(dense_run)(&d);
+}
+
+static void run_rows(const cpu_call *call, const grad_x *x) {
+    carver c = {.base = call->workspace};
+    grad_rows r = ISA(rows_plan)(&x->g, cpu_pool_threads(call->pool), &c);
+    r.call = call;
+    r.source = x->source;
+    r.source.g = &r.g;
+    r.rows = x->rows;
+    ISA(rows_run)(&r);
 }
 
 /* The first image tells how many gradients are zero. Only the speed depends on it. */
 static void run_grad_x(const cpu_call *call) {
-    const uint32_t threads = cpu_pool_threads(call->pool);
-    const grad_x x = grad_x_plan(call->kernel, threads, NULL);
-    if (ISA(dense_fits)(&x.g) && cpu_rows(call) > 0) {
-        carver c = {.base = call->workspace};
-        dense d = ISA(dense_plan)(&x.g, threads, &c);
-        d.call = call;
-        d.source = ISA(grad_source)(&d.g, call);
-        d.rows = min_u32(cpu_rows(call), d.g.n);
-        if (dense_pays(&x, ISA(dense_count)(&d))) {
-            ISA(dense_run)(&d);
-            return;
-        }
+    grad_x x = grad_x_plan(call->kernel, cpu_pool_threads(call->pool), call->workspace);
+    x.call = call;
+    x.source = ISA(grad_source)(&x.g, call);
+    x.rows = min_u32(cpu_rows(call), x.g.n);
+    const ways cost = ways_of(&x, x.rows > 0 ? first_items(&x) : 0);
+    if (cost.dense < cost.cache && cost.dense < cost.rows) {
+        run_dense(call, &x);
+    } else if (cost.rows < cost.cache) {
+        run_rows(call, &x);
+    } else {
+        run_lists(&x);
     }
-    run_lists(call);
 }
 
 bool ISA(conv_grad_x)(const stn_kernel *k, uint32_t threads, cpu_impl *impl) {
@@ -253,11 +284,15 @@ bool ISA(conv_grad_x)(const stn_kernel *k, uint32_t threads, cpu_impl *impl) {
     if (reach >= UINT64_C(1) << 30) {
         return false;
     }
-    carver all = {0};
+    carver all = {0}, row = {0};
     if (ISA(dense_fits)(&g)) {
         (void)ISA(dense_plan)(&g, threads, &all);
     }
-    impl->workspace = all.used > x.bytes ? all.used : x.bytes;
+    if (ISA(rows_fit)(&g)) {
+        (void)ISA(rows_plan)(&g, threads, &row);
+    }
+    const uint64_t other = all.used > row.used ? all.used : row.used;
+    impl->workspace = other > x.bytes ? other : x.bytes;
     impl->run = run_grad_x;
     return true;
 }

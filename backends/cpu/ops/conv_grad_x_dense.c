@@ -120,16 +120,6 @@ static void dense_task(void *user, uint32_t unit, uint32_t thread) {
     }
 }
 
-uint64_t ISA(dense_count)(const dense *d) {
-    const conv_geom *g = &d->g;
-    uint64_t count = 0;
-    for (uint32_t b = 0; b < blocks_of(g->o); b++) {
-        const grad_block block = grad_block_of(&d->source, 0, b);
-        count += ISA(grad_count)(g, &block, d->gz);
-    }
-    return count;
-}
-
 void ISA(dense_run)(dense *d) {
     cpu_pool *pool = d->call->pool;
     ISA(forward_tables)(&d->f);

@@ -16,8 +16,6 @@ typedef struct dense {
 
 bool ISA(dense_fits)(const conv_geom *g);
 dense ISA(dense_plan)(const conv_geom *g, uint32_t threads, carver *c);
-/* Gradients of the first image that are not zero. */
-uint64_t ISA(dense_count)(const dense *d);
 void ISA(dense_run)(dense *d);
 
 #endif

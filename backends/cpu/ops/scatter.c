@@ -2,7 +2,6 @@
 #include "scatter.h"
 
 #define SCATTER_WIDEST 9u
-#define SCATTER_HELD 25u /* most weights in registers */
 
 /* One kernel row: all loads first, so that none waits for a store that cannot touch it. */
 VEC void scatter_row(float *at, const vf g, const float *w, const uint32_t kw) {

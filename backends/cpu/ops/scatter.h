@@ -11,6 +11,8 @@
 
 #include "sparse.h"
 
+#define SCATTER_HELD 25u /* most weights in registers */
+
 typedef struct scatter {
     const item *item, *end;
     const float *w; /* [KH][KW][16] */
