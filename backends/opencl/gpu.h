@@ -9,15 +9,19 @@
 
 /* The device is of the class gpu and the operator has not fallen back to the general kernels. */
 bool gpu_on(const stn_kernel *k);
-/* Outputs tm x tn of a group of gpu_tile.cl, rm x 4 of them an item: always 128 items. */
+/* Outputs tm x tn of a group of gpu_tile.cl, rm x rn of them an item. */
 typedef struct gpu_tile {
-    uint32_t tm, tn, rm;
+    uint32_t tm, tn, rm, rn;
 } gpu_tile;
+/* Its build options of these names, where they are not 0. */
+typedef struct gpu_variant {
+    uint32_t flow, levels, inside, linear, turned;
+} gpu_variant;
+#define GPU_OPTIONS 112u
 
 /* The tile for `products` products of m x n outputs. */
 gpu_tile gpu_tile_choose(const stn_device *device, uint64_t m, uint64_t n, uint64_t products);
-/* Its build options, with FLOW and LEVELS where they are not 0. */
-void gpu_tile_name(gpu_tile t, uint32_t flow, uint32_t levels, char text[64]);
+void gpu_tile_name(gpu_tile t, gpu_variant v, char text[GPU_OPTIONS]);
 /* What `flops` in groups over `terms` terms, counted over all groups, amount to. */
 ocl_tile_work gpu_tile_work(gpu_tile t, uint64_t flops, uint64_t terms);
 /* The range of one product. */
@@ -40,6 +44,10 @@ void gpu_taps(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_
 bool gpu_few(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, const stn_pool_params *p,
              ocl_arg w, ocl_view gx);
 
+/* As gpu_conv, of few channels and stride 1 (gpu_few_y.c). */
+bool gpu_few_y(stn_kernel *k, const ocl_geometry *g, ocl_view x, ocl_arg w, ocl_arg b, ocl_view y,
+               const ocl_view *index, bool act, float slope);
+
 /* --- matrix products (gpu_tile.c) ------------------------------------------------------------- */
 /* y = act(snap(conv + b)), class X. index not NULL: a 2x2 max-pool of stride 2 follows, y and index
  * are the pooled maps. */
@@ -51,7 +59,10 @@ bool gpu_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view
 /* Linear layers; x has C*H*W features of NCHW, o outputs. */
 bool gpu_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o, bool act,
                 float slope);
-/* f->act: an activation stands behind the layer. */
+/* All gradients of a layer of little work, in one launch (gpu_linear.c). f->act: an activation
+ * stands behind the layer. */
+bool gpu_linear_grads(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg w, ocl_arg gw,
+                      ocl_arg gb, ocl_view gx, uint32_t shards);
 bool gpu_linear_grad_x(stn_kernel *k, const vec_flow *f, ocl_arg w, ocl_view gx);
 /* gb may be A_NONE. */
 bool gpu_linear_grad_w(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg gw, ocl_arg gb,
@@ -65,6 +76,29 @@ bool gpu_block_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
                       const stn_pool_params *p, ocl_view m, ocl_view x, ocl_arg gw, ocl_arg gb,
                       uint32_t shards);
 
+/* How the images of a batch are split: shards of `length` images, in `parts` parts each, chunks of
+ * `images` images. */
+typedef struct gpu_split {
+    uint32_t shards, length, parts, images;
+} gpu_split;
+/* Where a weight gradient's gradient comes from: in, which has to pass backwards through an
+ * activation with the output y and a pool with this index, of qh x qw values, if they are given.
+ * planes: PLANE16 sums [N][O] for the bias gradient gb, or both A_NONE; planes_pass: those too have
+ * to pass the activation. */
+typedef struct gpu_source {
+    ocl_arg in, y, index, gb, planes;
+    uint32_t qh, qw;
+    float slope;
+    bool planes_pass;
+} gpu_source;
+/* A weight gradient where the channels are few and the parts of a shard its chunks (gpu_few_w.c).
+ */
+bool gpu_few_w_known(const stn_kernel *k, const ocl_geometry *g, const gpu_split *s,
+                     const gpu_source *f, uint32_t n);
+/* The sums of all its chunks, part[chunk][o][c*kh*kw]; only if known. */
+void gpu_few_w(stn_kernel *k, const ocl_geometry *g, const gpu_split *s, const gpu_source *f,
+               uint32_t n, ocl_arg x, ocl_arg part);
+
 /* --- sums (gpu_sums.c) ------------------------------------------------------------------------ */
 /* As ocl_emit_channel_sum. */
 bool gpu_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_arg stats,
@@ -73,6 +107,8 @@ bool gpu_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_a
 /* PLANE16 sums[N][C] of reduce.cl's modes; only where gpu_on. */
 void gpu_plane_sums(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_arg stats,
                     uint32_t slot_inv_n, ocl_arg sums);
+/* The range of kernels with a tree over shards for each of n values (TREES of gpu_sums.cl). */
+ocl_range gpu_trees(uint64_t n);
 /* A 2x2 pool of stride 2. */
 bool gpu_halves(const stn_pool_params *p);
 /* All operands are NCHW. */

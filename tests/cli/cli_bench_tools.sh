@@ -1,4 +1,4 @@
-# tools/bench-torch, bench-scale and plot-scale: the form of their tables, and clear refusals. PyTorch is
+# tools/bench-torch, bench-cuda, bench-scale and plot-scale: the form of their tables, and clear refusals. PyTorch is
 # played by a script that prints fixed figures.
 . "$(dirname "$0")/lib.sh"
 small_data data
@@ -54,6 +54,10 @@ expect 0 "$source_dir/tools/bench-torch" --stnrun "$stnrun" --rounds 1 --repeats
 [ "$(wc -l <out)" = 3 ] || bad "not a table of one network"
 grep -qE '^\| mnist-r-cnn \| [0-9.]+ / [0-9.]+ \| 40000.0 / 30000.0 \| [0-9.]+ \| [0-9.]+ \| [0-9]+ \| 800 \|$' out ||
     { bad "no row of figures" && cat out; }
+
+# tools/bench-cuda: refusals only, as it needs a device of its own
+expect 2 "$source_dir/tools/bench-cuda" --script no/such
+one_line
 
 # tools/bench-scale
 expect 0 "$source_dir/tools/bench-scale" --stnrun "$stnrun" --repeats 1 --batches 4,8 --sides 32 --networks cnn --threads 1

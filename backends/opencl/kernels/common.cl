@@ -34,6 +34,13 @@ static inline void raise_flag(__global uint *flags, ulong flags_off, uint node, 
         raise_flag(flags, flags_off, node, step1);                                                 \
     }
 
+/* Of many values: NOTE each, RAISE once. */
+#define NOTE(x) bad |= (uint)stn_nonfinite(x);
+#define RAISE                                                                                      \
+    if (bad != 0u) {                                                                               \
+        raise_flag(flags, flags_off, node, step1);                                                 \
+    }
+
 typedef struct {
     uint n, c, p;
 } pos_t;
@@ -86,6 +93,13 @@ static inline void tree_push(__private float *stack, uint s, __private float *v,
         *v = fma(*v, one, stack[level]);
     }
     stack[level] = *v;
+}
+
+/* {k / d, k % d}, with INVERSE(d); that quotient is at most one too small. */
+#define INVERSE(d) (~0u / (d))
+static inline uint2 divide(uint k, uint d, uint inverse) {
+    uint q = mul_hi(k, inverse), r = k - q * d;
+    return r >= d ? (uint2)(q + 1u, r - d) : (uint2)(q, r);
 }
 
 /* Map from grid to pixels, for each direction: size, s = scale to pixels, o = offset, per = period

@@ -16,7 +16,7 @@
 /* Rows and columns in local memory; from row to row 4 floats more than a multiple of 8, so that
  * strips of neighbouring rows lie in other banks. */
 #define LH (SY + KH - 1u)
-#define LW UP4(PX * SX + KW - 1u)
+#define LW UP4(PX *SX + KW - 1u)
 #define PITCH ((LW + 3u) / 8u * 8u + 4u)
 #define WINDOW UP4(PX + KW - 1u)
 #define TAPS (KH * KW * NC)
@@ -36,28 +36,27 @@
         array[4u * (i) + 3u] = v.w;                                                                \
     }
 
-/* One output channel of gradients: OH x OW, pooled to QH x QW. */
+/* One output channel of gradients: OH x OW, pooled to QH x QW; +0 where it is not `in`. Every load
+ * stands outside branches: one inside waits for it. */
+static inline float gradient(__global const float *gy, __global const float *y,
+                             __global const uchar *index, bool in, uint h, uint w, uint QH, uint QW,
+                             uint OW, uint act, float slope) {
 #if FLOW == 2
-static inline float gradient(__global const float *gy, __global const float *y,
-                             __global const uchar *index, uint h, uint w, uint QH, uint QW,
-                             uint OW, uint act, float slope) {
-    uint qh = h / 2u, qw = w / 2u, q = qh * QW + qw;
-    if (qh >= QH || qw >= QW || index[q] != (h & 1u) * 2u + (w & 1u)) {
-        return 0.0f;
-    }
-    return act != 0u ? act_bwd(gy[q], y[q], slope) : gy[q];
-}
+    uint qh = h / 2u, qw = w / 2u;
+    in = in & (qh < QH) & (qw < QW);
+    uint at = in ? qh * QW + qw : 0u, chosen = index[at];
+    float v = gy[at];
+    v = act != 0u ? act_bwd(v, y[at], slope) : v;
+    in = in & (chosen == (h & 1u) * 2u + (w & 1u));
 #else
-static inline float gradient(__global const float *gy, __global const float *y,
-                             __global const uchar *index, uint h, uint w, uint QH, uint QW,
-                             uint OW, uint act, float slope) {
+    uint at = in ? h * OW + w : 0u;
+    float v = gy[at];
 #if FLOW == 1
-    return act_bwd(gy[h * OW + w], y[h * OW + w], slope);
-#else
-    return gy[h * OW + w];
+    v = act_bwd(v, y[at], slope);
 #endif
+#endif
+    return in ? v : 0.0f;
 }
-#endif
 
 /* top, left: padding of the gradient, KH-1-ph and KW-1-pw. CB output channels to a chunk, of O. */
 __kernel __attribute__((reqd_work_group_size(SX, SY, 1))) void
@@ -90,20 +89,19 @@ grad_x_few(RD(gy), RD(y), RD8(index), RD(w), WR(gx), uint O, uint CB, uint OH, u
     }
 /* Where value i of this item's share lies in the gradient. */
 #define PLACE(i)                                                                                   \
-    uint e = t + (i) * ITEMS, r = e / FC;                                                          \
+    uint e = t + (i)*ITEMS, r = e / FC;                                                            \
     int row = first_row + (int)r, col = first_col + (int)(e - r * FC);                             \
     bool in = e < FR * FC && row < past_row && col < past_col;
 #define FETCH(o)                                                                                   \
     UNROLL for (uint i = 0u; i < NF; i++) {                                                        \
         PLACE(i)                                                                                   \
         uint from = (n * O + (o)) * P;                                                             \
-        fetched[i] = in ? gradient(gy + from, y + from, index + from, (uint)row, (uint)col, QH,    \
-                                   QW, OW, act, slope)                                             \
-                        : 0.0f;                                                                    \
+        fetched[i] = gradient(gy + from, y + from, index + from, in, (uint)row, (uint)col, QH, QW, \
+                              OW, act, slope);                                                     \
     }                                                                                              \
     UNROLL for (uint i = 0u; i < NT; i++) {                                                        \
         uint e = t + i * ITEMS;                                                                    \
-        tap[i] = e < TAPS ? w[(o) * TAPS + e] : 0.0f;                                              \
+        tap[i] = e < TAPS ? w[(o)*TAPS + e] : 0.0f;                                                \
     }
 /* Taps turned: [row of the window][channel][column]. */
 #define PUT(half)                                                                                  \
@@ -131,22 +129,20 @@ grad_x_few(RD(gy), RD(y), RD8(index), RD(w), WR(gx), uint O, uint CB, uint OH, u
         FETCH(0u)
         PUT(0u)
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
     for (uint o = 0u; o < channels; o++) {
         bool more = o + 1u < channels;
         if (more) {
             FETCH(o + 1u)
         }
+        /* Behind FETCH: compilers move loads down to their use, but not across a barrier. */
+        barrier(CLK_LOCAL_MEM_FENCE);
         for (uint kh = first; kh < past; kh++) {
             float g[WINDOW], k[UP4(KW)];
-            UNROLL for (uint i = 0u; i < WINDOW / 4u; i++) {
-                SPREAD(MAP_ROW(cur, sy + kh)[sx * (PX / 4u) + i], g, i)
-            }
-            UNROLL for (uint c = 0u; c < NC; c++) {
-                UNROLL for (uint i = 0u; i < UP4(KW) / 4u; i++) {
-                    SPREAD(TAP_ROW(cur, kh, c)[i], k, i)
-                }
-                UNROLL for (uint j = 0u; j < KW; j++) {
+            UNROLL for (uint i = 0u; i < WINDOW / 4u; i++){
+                SPREAD(MAP_ROW(cur, sy + kh)[sx * (PX / 4u) + i], g, i)} UNROLL for (uint c = 0u;
+                                                                                     c < NC; c++) {
+                UNROLL for (uint i = 0u; i < UP4(KW) / 4u; i++){
+                    SPREAD(TAP_ROW(cur, kh, c)[i], k, i)} UNROLL for (uint j = 0u; j < KW; j++) {
                     UNROLL for (uint i = 0u; i < PX; i++) {
                         acc[c][i] = fma(g[i + j], k[j], acc[c][i]);
                     }
@@ -167,7 +163,6 @@ grad_x_few(RD(gy), RD(y), RD8(index), RD(w), WR(gx), uint O, uint CB, uint OH, u
         if (more) {
             PUT(cur)
         }
-        barrier(CLK_LOCAL_MEM_FENCE);
     }
     UNROLL for (uint c = 0u; c < NC; c++) {
         UNROLL for (uint i = 0u; i < PX; i++) {

@@ -1,32 +1,48 @@
 /* Matrix products in local-memory tiles, for GPUs: convolutions, linear layers and their gradients.
  *
- * A group computes TM x TN outputs, an item RM x 4 of them (RM: 8, 4, 2 or 1). Slices of TK terms
- * pass through local memory, which holds two: while one is multiplied the next is fetched into
- * registers and then put into the other half, so that one barrier per slice suffices. A slice never
- * crosses the end of a chunk; terms past it are +0 on both sides, which changes no bit (contract
- * C4, zero terms).
- * Build options: TM, TN, RM with (TM/RM)*(TN/4) = ITEMS; FLOW = 1: the gradient that comes in
- * passes backwards through an activation with the output `flow` on its way to local memory; FLOW =
- * 2 (weight gradients): through a 2x2 max-pool of stride 2 and, with act = 1, an activation behind
- * it. LEVELS: see SHARDS.
+ * A group computes TM x TN outputs, an item RM x RN of them (RM: 8, 4, 2 or 1; RN: 8 or 4). Slices
+ * of TK terms pass through local memory, which holds two: while one is multiplied the next is
+ * fetched into registers and then put into the other half, so that one barrier per slice suffices.
+ * A slice never crosses the end of a chunk; terms past it are +0 on both sides, which changes no
+ * bit (contract C4, zero terms). Loads stand outside branches: a load inside one waits for it.
+ * Build options: TM, TN, RM, RN; FLOW = 1: the gradient that comes in passes backwards through an
+ * activation with the output `flow` on its way to local memory; FLOW = 2 (weight gradients):
+ * through a 2x2 max-pool of stride 2 over a map of even width and, with act = 1, an activation
+ * behind it; INSIDE: no window reaches into the padding; LINEAR = 1: maps of one pixel, = 2: with
+ * weights [term][m]; LEVELS: see SHARDS.
  */
 #if FLOW == 1
 #define GRAD(g, e) act_bwd(g[e], flow[e], slope)
 #else
 #define GRAD(g, e) g[e]
 #endif
-#define ITEMS 128u
-#define TK 16u
-#define NX (TN / 4u)
+#define NX (TN / RN)
 #define NY (TM / RM)
+#define ITEMS (NX * NY)
+/* Registers of an item bound the slice. */
+#define TK (RM * RN > 32 ? 8u : 16u)
 #define GROUP __attribute__((reqd_work_group_size(NX, NY, 1)))
 /* Rows of a slice in local memory: 4 floats longer than the tile, against bank conflicts. */
 #define PA (TM + 4u)
 #define PB (TN + 4u)
-#define NA (TM * TK / ITEMS)
-#define NB (TN * TK / ITEMS)
+/* Terms of a slice that an item fetches of either side; the last may lie past the tile. */
+#define STEP (ITEMS / TK)
+#define NA ((TM + STEP - 1u) / STEP)
+#define NB (TN / STEP)
 /* Arrays of an item become registers only where every loop over them is unrolled. */
 #define UNROLL _Pragma("unroll")
+
+/* The columns of an item: four, or four of each half of the tile. */
+#if RN == 8
+typedef float8 wide_t;
+#define COLUMNS(half, k) ((float8)(tb[half][k][tx], tb[half][k][NX + tx]))
+#define QUAD(v, c) ((c) == 0u ? (v).lo : (v).hi)
+#else
+typedef float4 wide_t;
+#define COLUMNS(half, k) tb[half][k][tx]
+#define QUAD(v, c) (v)
+#endif
+#define COLUMN(c) (j0 + (c) / 4u * (TN / 2u) + 4u * tx)
 
 /* Facts of term or column k of the table: offset of its input value, window row and column, offset
  * of its weight. */
@@ -39,79 +55,89 @@ static inline term_t term_of(__global const int *table, uint k) {
     return t;
 }
 
+/* The rows of an item. */
+#define ROW(i, a) acc[i] = fma((wide_t)(a), d, acc[i]);
 #if RM == 8
-#define ROWS(cur, k, b)                                                                            \
-    float4 a0 = ta[cur][k][2u * ty], a1 = ta[cur][k][2u * ty + 1u];                                \
-    acc[0] = fma((float4)(a0.x), b, acc[0]);                                                       \
-    acc[1] = fma((float4)(a0.y), b, acc[1]);                                                       \
-    acc[2] = fma((float4)(a0.z), b, acc[2]);                                                       \
-    acc[3] = fma((float4)(a0.w), b, acc[3]);                                                       \
-    acc[4] = fma((float4)(a1.x), b, acc[4]);                                                       \
-    acc[5] = fma((float4)(a1.y), b, acc[5]);                                                       \
-    acc[6] = fma((float4)(a1.z), b, acc[6]);                                                       \
-    acc[7] = fma((float4)(a1.w), b, acc[7]);
+typedef float8 rows_t;
+#define ROWS(half, k) ((float8)(ta[half][k][2u * ty], ta[half][k][2u * ty + 1u]))
+#define ALL_ROWS(c)                                                                                \
+    ROW(0, c.s0)                                                                                   \
+    ROW(1, c.s1) ROW(2, c.s2) ROW(3, c.s3) ROW(4, c.s4) ROW(5, c.s5) ROW(6, c.s6) ROW(7, c.s7)
 #elif RM == 4
-#define ROWS(cur, k, b)                                                                            \
-    float4 a = ta[cur][k][ty];                                                                     \
-    acc[0] = fma((float4)(a.x), b, acc[0]);                                                        \
-    acc[1] = fma((float4)(a.y), b, acc[1]);                                                        \
-    acc[2] = fma((float4)(a.z), b, acc[2]);                                                        \
-    acc[3] = fma((float4)(a.w), b, acc[3]);
+typedef float4 rows_t;
+#define ROWS(half, k) ta[half][k][ty]
+#define ALL_ROWS(c) ROW(0, c.x) ROW(1, c.y) ROW(2, c.z) ROW(3, c.w)
 #elif RM == 2
-#define ROWS(cur, k, b)                                                                            \
-    float2 a = ((__local const float2 *)ta[cur][k])[ty];                                           \
-    acc[0] = fma((float4)(a.x), b, acc[0]);                                                        \
-    acc[1] = fma((float4)(a.y), b, acc[1]);
+typedef float2 rows_t;
+#define ROWS(half, k) ((__local const float2 *)ta[half][k])[ty]
+#define ALL_ROWS(c) ROW(0, c.x) ROW(1, c.y)
 #else
-#define ROWS(cur, k, b) acc[0] = fma((float4)(((__local const float *)ta[cur][k])[ty]), b, acc[0]);
+typedef float rows_t;
+#define ROWS(half, k) ((__local const float *)ta[half][k])[ty]
+#define ALL_ROWS(c) ROW(0, c)
 #endif
+
+/* Place of item t in the tile: 32 in a row form a block of LX x 32/LX. A vector of local memory is
+ * read by half of them at a time where each item t and t^1, or each t and t^2, read the same; a
+ * quarter otherwise. So columns depend not on bit 1 of t, rows not on bit 0. */
+#if NX % 8 == 0
+#define LX 8u
+#define IN_X(t) (((t)&1u) | ((t) >> 1 & 6u))
+#define IN_Y(t) (((t) >> 1 & 1u) | ((t) >> 3 & 2u))
+#else
+#define LX 4u
+#define IN_X(t) (((t)&1u) | ((t) >> 1 & 2u))
+#define IN_Y(t) (((t) >> 1 & 1u) | ((t) >> 2 & 6u))
+#endif
+#define LANE_X(t) ((t) / 32u % (NX / LX) * LX + IN_X(t))
+#define LANE_Y(t) ((t) / 32u / (NX / LX) * (32u / LX) + IN_Y(t))
 
 /* What every kernel here begins with; M rows of output, columns of output, this item's place. */
 #define TILE                                                                                       \
     __local float4 ta[2][TK][PA / 4u], tb[2][TK][PB / 4u];                                         \
-    uint tx = (uint)get_local_id(0), ty = (uint)get_local_id(1), t = ty * NX + tx;                 \
+    uint t = (uint)get_local_id(1) * NX + (uint)get_local_id(0), tx = LANE_X(t), ty = LANE_Y(t);   \
     uint m0 = (uint)get_group_id(1) * TM, j0 = (uint)get_group_id(0) * TN;                         \
-    float4 acc[RM], total[RM];                                                                     \
+    wide_t acc[RM], total[RM];                                                                     \
+    uint bad = 0u;                                                                                 \
     float ra[NA], rb[NB];                                                                          \
     UNROLL for (uint i = 0u; i < RM; i++) {                                                        \
-        acc[i] = (float4)(0.0f);                                                                   \
-        total[i] = (float4)(0.0f);                                                                 \
+        acc[i] = (wide_t)(0.0f);                                                                   \
+        total[i] = (wide_t)(0.0f);                                                                 \
     }
 
-#define MULTIPLY(cur)                                                                              \
+#define MULTIPLY(half)                                                                             \
     UNROLL for (uint k = 0u; k < TK; k++) {                                                        \
-        float4 b = tb[cur][k][tx];                                                                 \
-        ROWS(cur, k, b)                                                                            \
+        rows_t c = ROWS(half, k);                                                                  \
+        wide_t d = COLUMNS(half, k);                                                               \
+        ALL_ROWS(c)                                                                                \
     }
 
 /* CHUNK: the chain of a chunk joins the total. */
 #define END_CHUNK                                                                                  \
     UNROLL for (uint i = 0u; i < RM; i++) {                                                        \
-        total[i] = fma(acc[i], (float4)(one), total[i]);                                           \
-        acc[i] = (float4)(0.0f);                                                                   \
+        total[i] = fma(acc[i], (wide_t)(one), total[i]);                                           \
+        acc[i] = (wide_t)(0.0f);                                                                   \
     }
 
 /* Terms [first, last) in shards of `shard` terms, in chunks of L from the start of each. FETCH(k0,
- * end) reads the slice of terms k0 .. end-1 (at most TK) into ra, rb; PUT(half) stores them;
- * END_SHARD takes the total. All conditions are the same for the whole group. */
+ * end) reads the slice of terms k0 .. end-1 (at most TK, none if k0 = end) into ra, rb; PUT(half)
+ * stores them; END_SHARD takes the total. All conditions are the same for the whole group. The
+ * barrier stands behind FETCH: compilers move loads down to their use, and there wait for them, but
+ * not across a barrier. */
 #define PRODUCT(first, last, shard, L)                                                             \
     uint k0 = (first), stop = (last)-k0 > (shard) ? k0 + (shard) : (last), cur = 0u;               \
     uint end = stop - k0 > (L) ? k0 + (L) : stop;                                                  \
     bool more = k0 < end;                                                                          \
-    if (more) {                                                                                    \
-        FETCH(k0, end)                                                                             \
-        PUT(0u)                                                                                    \
-    }                                                                                              \
-    barrier(CLK_LOCAL_MEM_FENCE);                                                                  \
+    FETCH(k0, end)                                                                                 \
+    PUT(0u)                                                                                        \
     while (more) {                                                                                 \
         bool ends = k0 + TK >= end, full = ends && end == stop;                                    \
         more = !ends || end < (last);                                                              \
         k0 = ends ? end : k0 + TK;                                                                 \
         stop = !full ? stop : (last)-end > (shard) ? end + (shard) : (last);                       \
         end = !ends ? end : stop - end > (L) ? end + (L) : stop;                                   \
-        if (more) {                                                                                \
-            FETCH(k0, end)                                                                         \
-        }                                                                                          \
+        FETCH(k0, end)                                                                             \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                              \
         MULTIPLY(cur)                                                                              \
         if (ends) {                                                                                \
             END_CHUNK                                                                              \
@@ -120,10 +146,7 @@ static inline term_t term_of(__global const int *table, uint k) {
             }                                                                                      \
         }                                                                                          \
         cur = 1u - cur;                                                                            \
-        if (more) {                                                                                \
-            PUT(cur)                                                                               \
-        }                                                                                          \
-        barrier(CLK_LOCAL_MEM_FENCE);                                                              \
+        PUT(cur)                                                                                   \
     }
 
 /* SHARDS, where a group sums all of them (LEVELS > 0, 2^(LEVELS-1) shards): the total joins the
@@ -135,7 +158,7 @@ static inline term_t term_of(__global const int *table, uint k) {
         bool add = (done >> l & 1u) != 0u;                                                         \
         if (carry && add) {                                                                        \
             UNROLL for (uint i = 0u; i < RM; i++) {                                                \
-                total[i] = fma(total[i], (float4)(one), level[l][i]);                              \
+                total[i] = fma(total[i], (wide_t)(one), level[l][i]);                              \
             }                                                                                      \
         } else if (carry) {                                                                        \
             UNROLL for (uint i = 0u; i < RM; i++) {                                                \
@@ -145,38 +168,98 @@ static inline term_t term_of(__global const int *table, uint k) {
         carry = carry && add;                                                                      \
     }                                                                                              \
     UNROLL for (uint i = 0u; i < RM; i++) {                                                        \
-        total[i] = (float4)(0.0f);                                                                 \
+        total[i] = (wide_t)(0.0f);                                                                 \
     }                                                                                              \
     done++;
 #else
 #define END_SHARD
 #endif
 
-/* The PUT of kernels whose item fetched term t % TK of both sides. */
-#define PUT_TERMS(half)                                                                            \
-    UNROLL for (uint i = 0u; i < NB; i++) {                                                        \
-        ((__local float *)tb[half][t % TK])[t / TK + i * (ITEMS / TK)] = rb[i];                    \
-    }                                                                                              \
+/* Value r of row i of a side's slice, of term k. */
+#define SET_A(half, k, i, r)                                                                       \
+    if (TM % STEP == 0u || (i) < TM) {                                                             \
+        ((__local float *)ta[half][k])[i] = r;                                                     \
+    }
+#define SET_B(half, k, i, r) ((__local float *)tb[half][k])[i] = r;
+
+/* An item fetches term t % TK of rows t / TK, t / TK + STEP ... */
+#define PUT_TERMS_A(half)                                                                          \
     UNROLL for (uint i = 0u; i < NA; i++) {                                                        \
-        ((__local float *)ta[half][t % TK])[t / TK + i * (ITEMS / TK)] = ra[i];                    \
+        SET_A(half, t % TK, t / TK + i * STEP, ra[i])                                              \
+    }
+#define PUT_TERMS_B(half)                                                                          \
+    UNROLL for (uint i = 0u; i < NB; i++) {                                                        \
+        SET_B(half, t % TK, t / TK + i * STEP, rb[i])                                              \
     }
 
 /* Input pixel under the first window element of a column, wrapping where it lies in the padding;
  * h past every size marks a column that does not exist. */
 #define NOWHERE 0x80000000u
 
-#if !LEVELS
-/* y[n][m][p] = sum over k < K of w[m*wm + weight(k)] * x[n][at(k) + pixel], + b, snapped,
+#if !LEVELS && FLOW != 2
+/* Stores the sums r of output row m, columns j .. j+3: + b, snapped, activated. With pool = 1 they
+ * are the elements of a 2x2 window. */
+#define FINISH(r, m, j)                                                                            \
+    uint n = (j) / OP, p = (j)-n * OP;                                                             \
+    float4 biased = has_b != 0u ? fma((float4)(b[m]), (float4)(one), r) : r;                       \
+    float v[4] = {stn_snap(biased.x, limit), stn_snap(biased.y, limit), stn_snap(biased.z, limit), \
+                  stn_snap(biased.w, limit)};                                                      \
+    if (pool != 0u) {                                                                              \
+        float best = v[0];                                                                         \
+        uint which = 0u, at = (n * M + (m)) * (OP / 4u) + p / 4u;                                  \
+        UNROLL for (uint q = 0u; q < 4u; q++) {                                                    \
+            NOTE(v[q])                                                                             \
+            bool larger = v[q] > best;                                                             \
+            best = larger ? v[q] : best;                                                           \
+            which = larger ? q : which;                                                            \
+        }                                                                                          \
+        best = act != 0u ? act_fwd(best, slope) : best;                                            \
+        NOTE(best)                                                                                 \
+        y[at] = best;                                                                              \
+        index[at] = (uchar)which;                                                                  \
+    } else {                                                                                       \
+        UNROLL for (uint q = 0u; q < 4u; q++) {                                                    \
+            float s = act != 0u ? act_fwd(v[q], slope) : v[q];                                     \
+            if ((j) + q < columns) {                                                               \
+                NOTE(s)                                                                            \
+                y[(n * M + (m)) * OP + p] = s;                                                     \
+            }                                                                                      \
+            p++;                                                                                   \
+            n += p == OP;                                                                          \
+            p = p == OP ? 0u : p;                                                                  \
+        }                                                                                          \
+    }
+
+/* y[n][m][p] = sum over k < K of w[m*wm + k, or weight(k)] * x[n][at(k) + pixel], + b, snapped,
  * activated. Columns are the OP = OH*OW output pixels of every image, in rows of OW; with pool = 1
- * they are the 4 elements of every 2x2 window of the pooled map, whose width is then OW, so that an
- * item's four columns are one window and the pool happens in registers. xs: elements of an image of
- * x. */
-__kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), RDI(table), uint M, uint K,
-                              uint L, uint wm, uint xs, uint H, uint W, uint OP, uint OW, uint sh,
-                              uint sw, uint ph, uint pw, uint has_b, uint pool, uint act,
-                              float slope, float limit, uint columns, FLAGS) {
+ * they are the 4 elements of every 2x2 window of the pooled map, whose width is then OW, so that
+ * four columns of an item are one window and the pool happens in registers. xs: elements of an
+ * image of x. LINEAR: term k is x[n*xs + k] and w[m*wm + k], or w[k*wm + m]. split = 1: every chunk
+ * is the work of a group of its own, and y[chunk][m][column] are their sums for conv_finish. */
+__kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), RDI(table), uint M,
+                              uint K, uint L, uint wm, uint xs, uint H, uint W, uint OP, uint OW,
+                              uint sh, uint sw, uint ph, uint pw, uint has_b, uint pool, uint act,
+                              float slope, float limit, uint split, uint columns, FLAGS) {
     GO(x), GO(flow), GO(w), GO(b), GO(y), GO(index), GO(table);
-    TILE
+    TILE uint chunk = (uint)get_group_id(2), first = chunk * L, last = K;
+    last = split != 0u && first + L < K ? first + L : last;
+    /* Groups past the last column have nothing to do. No early return before a barrier: some
+     * compilers split a kernel at its barriers and lose track of the items that left. */
+    last = j0 < columns ? last : first;
+#if LINEAR
+#define FETCH_B(k0, end)                                                                           \
+    {                                                                                              \
+        uint k = (k0) + t % TK;                                                                    \
+        UNROLL for (uint i = 0u; i < NB; i++) {                                                    \
+            uint j = j0 + t / TK + i * STEP;                                                       \
+            bool in = (k < (end)) & (j < columns);                                                 \
+            float v = GRAD(x, in ? j * xs + k : 0u);                                               \
+            rb[i] = in ? v : 0.0f;                                                                 \
+        }                                                                                          \
+    }
+#define PUT_B(half) PUT_TERMS_B(half)
+#else
+    /* This item fetches a column. */
     uint h0 = NOWHERE, w0 = 0u, base = 0u;
     if (j0 + t % TN < columns) {
         uint j = j0 + t % TN, n = j / OP, p = j - n * OP, q = pool != 0u ? p / 4u : p;
@@ -187,72 +270,108 @@ __kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), 
         w0 = ow * sw - pw;
         base = n * xs + h0 * W + w0;
     }
-#define FETCH(k0, end)                                                                             \
+/* Where the input of term k lies from `base`, and whether it lies in the map. */
+#if INSIDE
+#define TERM(k) uint at = table[4u * (k)];
+#define MEETS true
+#else
+#define TERM(k)                                                                                    \
+    term_t e = term_of(table, k);                                                                  \
+    uint at = e.at;
+#define MEETS ((h0 + e.kh < H) & (w0 + e.kw < W))
+#endif
+#define FETCH_B(k0, end)                                                                           \
     UNROLL for (uint i = 0u; i < NB; i++) {                                                        \
         uint k = (k0) + t / TN + i * (ITEMS / TN);                                                 \
-        rb[i] = 0.0f;                                                                              \
-        if (k < (end)) {                                                                           \
-            term_t e = term_of(table, k);                                                          \
-            if (h0 + e.kh < H && w0 + e.kw < W) {                                                  \
-                rb[i] = GRAD(x, base + e.at);                                                      \
-            }                                                                                      \
-        }                                                                                          \
-    }                                                                                              \
-    {                                                                                              \
-        uint k = (k0) + t % TK, at = k < (end) ? term_of(table, k).weight : 0u;                    \
-        UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
-            uint m = m0 + t / TK + i * (ITEMS / TK);                                               \
-            ra[i] = k < (end) && m < M ? w[m * wm + at] : 0.0f;                                    \
-        }                                                                                          \
+        TERM(k < (end) ? k : 0u)                                                                   \
+        bool in = (k < (end)) & MEETS;                                                             \
+        float v = GRAD(x, in ? base + at : 0u);                                                    \
+        rb[i] = in ? v : 0.0f;                                                                     \
     }
-#define PUT(half)                                                                                  \
-    UNROLL for (uint i = 0u; i < NB; i++) {                                                        \
-        ((__local float *)tb[half][t / TN + i * (ITEMS / TN)])[t % TN] = rb[i];                    \
-    }                                                                                              \
+#define PUT_B(half)                                                                                \
+    UNROLL for (uint i = 0u; i < NB; i++){SET_B(half, t / TN + i * (ITEMS / TN), t % TN, rb[i])}
+#endif
+#if LINEAR == 2 && TN / RN * (TM / RM) % TM == 0
+#define FETCH_A(k0, end)                                                                           \
     UNROLL for (uint i = 0u; i < NA; i++) {                                                        \
-        ((__local float *)ta[half][t % TK])[t / TK + i * (ITEMS / TK)] = ra[i];                    \
+        uint k = (k0) + t / TM + i * (ITEMS / TM), m = m0 + t % TM;                                \
+        bool in = (k < (end)) & (m < M);                                                           \
+        float v = w[in ? k * wm + m : 0u];                                                         \
+        ra[i] = in ? v : 0.0f;                                                                     \
     }
-    /* Groups past the last column have nothing to do. No early return before a barrier: some
-     * compilers split a kernel at its barriers and lose track of the items that left. */
-    PRODUCT(0u, j0 < columns ? K : 0u, K, L)
+#define PUT_A(half)                                                                                \
+    UNROLL for (uint i = 0u; i < NA; i++) {                                                        \
+        SET_A(half, t / TM + i * (ITEMS / TM), t % TM, ra[i])                                      \
+    }
+#else
+#if LINEAR == 2
+#define WEIGHT(k, m) ((k)*wm + (m))
+#elif TURNED
+#define WEIGHT(k, m) ((m)*wm + (uint)table[4u * (k) + 2u])
+#else
+#define WEIGHT(k, m) ((m)*wm + (k))
+#endif
+#define FETCH_A(k0, end)                                                                           \
+    {                                                                                              \
+        uint k = (k0) + t % TK;                                                                    \
+        UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
+            uint m = m0 + t / TK + i * STEP;                                                       \
+            bool in = (k < (end)) & (m < M);                                                       \
+            float v = w[in ? WEIGHT(k, m) : 0u];                                                   \
+            ra[i] = in ? v : 0.0f;                                                                 \
+        }                                                                                          \
+    }
+#define PUT_A(half) PUT_TERMS_A(half)
+#endif
+#define FETCH(k0, end) FETCH_B(k0, end) FETCH_A(k0, end)
+#define PUT(half) PUT_B(half) PUT_A(half)
+    PRODUCT(first, last, K, L)
 #undef FETCH
 #undef PUT
-    uint j = j0 + 4u * tx;
-    uint n = j / OP, p = j - n * OP;
     UNROLL for (uint i = 0u; i < RM; i++) {
         uint m = m0 + ty * RM + i;
-        if (m >= M || j >= columns) {
-            continue;
-        }
-        float4 r = has_b != 0u ? fma((float4)(b[m]), (float4)(one), total[i]) : total[i];
-        float v[4] = {stn_snap(r.x, limit), stn_snap(r.y, limit), stn_snap(r.z, limit),
-                      stn_snap(r.w, limit)};
-        if (pool != 0u) {
-            float best = v[0];
-            uint which = 0u, at = (n * M + m) * (OP / 4u) + p / 4u;
-            UNROLL for (uint c = 0u; c < 4u; c++) {
-                CHECK(v[c]);
-                bool larger = v[c] > best;
-                best = larger ? v[c] : best;
-                which = larger ? c : which;
+        UNROLL for (uint c = 0u; c < RN; c += 4u) {
+            float4 r = QUAD(total[i], c);
+            uint j = COLUMN(c);
+            if (m >= M || j >= columns) {
+                continue;
             }
-            best = act != 0u ? act_fwd(best, slope) : best;
-            CHECK(best);
-            y[at] = best;
-            index[at] = (uchar)which;
-            continue;
-        }
-        UNROLL for (uint c = 0u, nc = n, pc = p; c < 4u; c++) {
-            float s = act != 0u ? act_fwd(v[c], slope) : v[c];
-            if (j + c < columns) {
-                CHECK(s);
-                y[(nc * M + m) * OP + pc] = s;
+            if (split != 0u) {
+                float v[4] = {r.x, r.y, r.z, r.w};
+                UNROLL for (uint q = 0u; q < 4u; q++) {
+                    if (j + q < columns) {
+                        y[(chunk * M + m) * columns + j + q] = v[q];
+                    }
+                }
+                continue;
             }
-            pc++;
-            nc += pc == OP;
-            pc = pc == OP ? 0u : pc;
+            FINISH(r, m, j)
         }
     }
+    RAISE
+}
+
+/* The second pass of a split conv_tile: adds the sums of the chunks in order, an item four columns
+ * of a row. */
+__kernel void conv_finish(RD(part), RD(b), WR(y), WR8(index), uint M, uint OP, uint chunks,
+                          uint has_b, uint pool, uint act, float slope, float limit, uint columns,
+                          FLAGS) {
+    GO(part), GO(b), GO(y), GO(index);
+    uint e = (uint)get_global_id(0), quads = (columns + 3u) / 4u, m = e / quads;
+    uint j = 4u * (e - m * quads);
+    if (m >= M) {
+        return;
+    }
+    uint4 at = (uint4)(j) + (uint4)(0u, 1u, 2u, 3u);
+    at = m * columns + (at < (uint4)(columns) ? at : (uint4)(j));
+    float4 total = (float4)(0.0f);
+    uint bad = 0u;
+    for (uint s = 0u; s < chunks; s++, at += M * columns) {
+        float4 sum = (float4)(part[at.x], part[at.y], part[at.z], part[at.w]);
+        total = fma(sum, (float4)(one), total);
+    }
+    FINISH(total, m, j)
+    RAISE
 }
 
 /* Input gradient by taps: gx[n][m][p] = sum over the output channels o and the output pixels q
@@ -264,49 +383,47 @@ __kernel GROUP void grad_x_tile(RD(gy), RD(w), WR(gx), RDI(pixels), uint M, uint
                                 uint OP, uint OW, uint taps, uint up, uint left, uint images,
                                 FLAGS) {
     GO(gy), GO(w), GO(gx), GO(pixels);
-    TILE
-    uint4 pixel = as_uint4(vload4(get_group_id(2), pixels));
+    TILE uint4 pixel = as_uint4(vload4(get_group_id(2), pixels));
     uint nw = pixel.z & 0xffffu, met = (pixel.z >> 16) * nw;
+    uint inverse_met = INVERSE(met > 0u ? met : 1u), inverse_nw = INVERSE(nw > 0u ? nw : 1u);
 #define FETCH(k0, end)                                                                             \
     {                                                                                              \
-        uint k = (k0) + t % TK, o = k / met, r = k - o * met, row = r / nw, col = r - row * nw;    \
-        uint from = o * OP + pixel.y + row * OW + col;                                             \
-        uint at = o * M * taps + pixel.w - row * up - col * left;                                  \
+        uint k = (k0) + t % TK;                                                                    \
+        uint2 o = divide(k, met, inverse_met), at = divide(o.y, nw, inverse_nw);                   \
+        uint from = o.x * OP + pixel.y + at.x * OW + at.y;                                         \
+        uint weight = o.x * M * taps + pixel.w - at.x * up - at.y * left;                          \
         UNROLL for (uint i = 0u; i < NB; i++) {                                                    \
-            uint n = j0 + t / TK + i * (ITEMS / TK);                                               \
-            rb[i] = k < (end) && n < images ? gy[n * O * OP + from] : 0.0f;                        \
+            uint n = j0 + t / TK + i * STEP;                                                       \
+            bool in = (k < (end)) & (n < images);                                                  \
+            float v = gy[in ? n * O * OP + from : 0u];                                             \
+            rb[i] = in ? v : 0.0f;                                                                 \
         }                                                                                          \
         UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
-            uint m = m0 + t / TK + i * (ITEMS / TK);                                               \
-            ra[i] = k < (end) && m < M ? w[m * taps + at] : 0.0f;                                  \
+            uint m = m0 + t / TK + i * STEP;                                                       \
+            bool in = (k < (end)) & (m < M);                                                       \
+            float v = w[in ? m * taps + weight : 0u];                                              \
+            ra[i] = in ? v : 0.0f;                                                                 \
         }                                                                                          \
     }
-#define PUT(half) PUT_TERMS(half)
+#define PUT(half) PUT_TERMS_B(half) PUT_TERMS_A(half)
     PRODUCT(0u, j0 < images ? O * met : 0u, O * met, CB * met)
 #undef FETCH
 #undef PUT
     UNROLL for (uint i = 0u; i < RM; i++) {
-        uint m = m0 + ty * RM + i, n = j0 + 4u * tx;
-        float v[4] = {stn_snap_g(total[i].x), stn_snap_g(total[i].y), stn_snap_g(total[i].z),
-                      stn_snap_g(total[i].w)};
-        UNROLL for (uint c = 0u; c < 4u; c++) {
-            if (m < M && n + c < images) {
-                CHECK(v[c]);
-                gx[((n + c) * M + m) * P + pixel.x] = v[c];
+        uint m = m0 + ty * RM + i;
+        UNROLL for (uint c = 0u; c < RN; c += 4u) {
+            float4 r = QUAD(total[i], c);
+            uint n = COLUMN(c);
+            float v[4] = {stn_snap_g(r.x), stn_snap_g(r.y), stn_snap_g(r.z), stn_snap_g(r.w)};
+            UNROLL for (uint q = 0u; q < 4u; q++) {
+                if (m < M && n + q < images) {
+                    NOTE(v[q])
+                    gx[((n + q) * M + m) * P + pixel.x] = v[q];
+                }
             }
         }
     }
-}
-#endif
-
-#if FLOW == 2
-static inline float pooled(__global const float *gy, __global const float *y,
-                           __global const uchar *index, uint plane, uint QP, uint q, bool in,
-                           uint which, uint act, float slope) {
-    if (!in || q >= QP || index[plane + q] != which) {
-        return 0.0f;
-    }
-    return act != 0u ? act_bwd(gy[plane + q], y[plane + q], slope) : gy[plane + q];
+    RAISE
 }
 #endif
 
@@ -322,8 +439,9 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD8(index), RD(x), WR(par
     GO(gy), GO(flow), GO(index), GO(x), GO(part), GO(table);
     TILE __local uint4 column[TN];
     uint z = (uint)get_group_id(2), from = 0u, to = rows;
+    uint inverse_op = INVERSE(OP), inverse_ow = INVERSE(OW);
 #if LEVELS
-    float4 level[LEVELS][RM];
+    wide_t level[LEVELS][RM];
     uint done = 0u;
 #else
     from = z / parts * B, to = from + B;
@@ -338,29 +456,67 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD8(index), RD(x), WR(par
         column[i] = (uint4)(e.at - ph * W - pw, in ? e.kh - ph : NOWHERE, e.kw - pw, 0u);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-#define FETCH(k0, end)                                                                             \
+#if INSIDE
+#define MEETS_X(e) true
+#else
+#define MEETS_X(e) ((oh + e.y < H) & (ow + e.z < W))
+#endif
+#define FETCH_X(k0, end)                                                                           \
     {                                                                                              \
-        uint k = (k0) + t % TK, n = k / OP, p = k - n * OP, row = p / OW, col = p - row * OW;      \
-        uint oh = row * sh, ow = col * sw, base = n * xs + oh * W + ow;                            \
+        uint k = (k0) + t % TK;                                                                    \
+        uint2 n = divide(k, OP, inverse_op), p = divide(n.y, OW, inverse_ow);                      \
+        uint oh = p.x * sh, ow = p.y * sw, base = n.x * xs + oh * W + ow;                          \
         UNROLL for (uint i = 0u; i < NB; i++) {                                                    \
-            uint4 e = column[t / TK + i * (ITEMS / TK)];                                           \
-            bool in = k < (end) && oh + e.y < H && ow + e.z < W;                                   \
-            rb[i] = in ? x[base + e.x] : 0.0f;                                                     \
-        }                                                                                          \
-        UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
-            uint m = m0 + t / TK + i * (ITEMS / TK);                                               \
-            ra[i] = k < (end) && m < M ? FLOW_IN(n * M + m) : 0.0f;                                \
+            uint4 e = column[t / TK + i * STEP];                                                   \
+            bool in = (k < (end)) & MEETS_X(e);                                                    \
+            float v = x[in ? base + e.x : 0u];                                                     \
+            rb[i] = in ? v : 0.0f;                                                                 \
         }                                                                                          \
     }
 #if FLOW == 2
-/* The value of a plane under row, col: zero unless its window chose it. */
-#define FLOW_IN(plane)                                                                             \
-    pooled(gy, flow, index, (plane)*QP, QP, row / 2u * QW + col / 2u, col / 2u < QW,               \
-           (row & 1u) * 2u + (col & 1u), act, slope)
+/* Terms k and k + 1 of a row, k even, lie under the same window: of both at most one is not zero,
+ * and of the window's two rows of terms one. PAIRS of them to a slice. */
+#define PAIRS (TK / 2u)
+#define NP ((TM + ITEMS / PAIRS - 1u) / (ITEMS / PAIRS))
+    float pair[NP][2];
+#define FETCH(k0, end)                                                                             \
+    FETCH_X(k0, end) {                                                                             \
+        uint k = (k0) + t % PAIRS * 2u;                                                            \
+        uint2 n = divide(k, OP, inverse_op), p = divide(n.y, OW, inverse_ow);                      \
+        uint q = p.x / 2u * QW + p.y / 2u, which = p.x % 2u * 2u;                                  \
+        UNROLL for (uint i = 0u; i < NP; i++) {                                                    \
+            uint m = m0 + t / PAIRS + i * (ITEMS / PAIRS);                                         \
+            bool in = (k < (end)) & (m < M) & (q < QP);                                            \
+            uint at = in ? (n.x * M + m) * QP + q : 0u, chosen = index[at];                        \
+            float v = gy[at];                                                                      \
+            v = act != 0u ? act_bwd(v, flow[at], slope) : v;                                       \
+            pair[i][0] = (in & (chosen == which)) ? v : 0.0f;                                      \
+            pair[i][1] = (in & (chosen == which + 1u)) ? v : 0.0f;                                 \
+        }                                                                                          \
+    }
+#define PUT(half)                                                                                  \
+    PUT_TERMS_B(half)                                                                              \
+    UNROLL for (uint i = 0u; i < NP; i++) {                                                        \
+        uint m = t / PAIRS + i * (ITEMS / PAIRS);                                                  \
+        if (TM % (ITEMS / PAIRS) == 0u || m < TM) {                                                \
+            ((__local float *)ta[half][t % PAIRS * 2u])[m] = pair[i][0];                           \
+            ((__local float *)ta[half][t % PAIRS * 2u + 1u])[m] = pair[i][1];                      \
+        }                                                                                          \
+    }
 #else
-#define FLOW_IN(plane) GRAD(gy, (plane)*OP + p)
+#define FETCH(k0, end)                                                                             \
+    FETCH_X(k0, end) {                                                                             \
+        uint k = (k0) + t % TK;                                                                    \
+        uint2 n = divide(k, OP, inverse_op);                                                       \
+        UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
+            uint m = m0 + t / TK + i * STEP;                                                       \
+            bool in = (k < (end)) & (m < M);                                                       \
+            float v = GRAD(gy, in ? (n.x * M + m) * OP + n.y : 0u);                                \
+            ra[i] = in ? v : 0.0f;                                                                 \
+        }                                                                                          \
+    }
+#define PUT(half) PUT_TERMS_B(half) PUT_TERMS_A(half)
 #endif
-#define PUT(half) PUT_TERMS(half)
     PRODUCT(from * OP, to * OP, B * OP, G * OP)
 #undef FETCH
 #undef PUT
@@ -373,17 +529,22 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD8(index), RD(x), WR(par
     }
 #endif
     UNROLL for (uint i = 0u; i < RM; i++) {
-        uint m = m0 + ty * RM + i, j = j0 + 4u * tx;
-        float v[4] = {total[i].x, total[i].y, total[i].z, total[i].w};
-        UNROLL for (uint c = 0u; c < 4u; c++) {
-            if (m >= M || j + c >= N) {
-                continue;
-            }
+        uint m = m0 + ty * RM + i;
+        UNROLL for (uint c = 0u; c < RN; c += 4u) {
+            float4 r = QUAD(total[i], c);
+            float v[4] = {r.x, r.y, r.z, r.w};
+            uint j = COLUMN(c);
+            UNROLL for (uint q = 0u; q < 4u; q++) {
+                if (m >= M || j + q >= N) {
+                    continue;
+                }
 #if LEVELS
-            v[c] = stn_snap(v[c], limit);
-            CHECK(v[c]);
+                v[q] = stn_snap(v[q], limit);
+                NOTE(v[q])
 #endif
-            part[(z * M + m) * N + j + c] = v[c];
+                part[(z * M + m) * N + j + q] = v[q];
+            }
         }
     }
+    RAISE
 }

@@ -56,7 +56,7 @@ bool gpu_taps_pay(const stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_v
     }
     uint64_t met = meetings(g) * round_up(gx.n, tile_of(k, g, gx.n).tn);
     uint64_t all = (uint64_t)g->h * g->w * g->kh * g->kw * gx.n;
-    return g->sh != 1 || g->sw != 1 || 4u * met <= 3u * all;
+    return g->sh != 1 || g->sw != 1 || 10u * met <= 9u * all;
 }
 
 static uint32_t met_of(const uint32_t *pixel) {
@@ -96,10 +96,10 @@ static uint32_t pixels_of(stn_kernel *k, const ocl_geometry *g) {
 }
 
 void gpu_taps(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_view gx) {
-    char options[64];
+    char options[GPU_OPTIONS];
     uint32_t pixels = g->h * g->w;
     gpu_tile t = tile_of(k, g, gx.n);
-    gpu_tile_name(t, 0, 0, options);
+    gpu_tile_name(t, (gpu_variant){0}, options);
     ocl_range range = gpu_tile_range(t, g->c, gx.n, pixels);
     OCL_EMIT(k, "gpu_tile.cl", options, "grad_x_tile", &range, gy.ref, w, gx.ref,
              A_TABLE(pixels_of(k, g)), A_U(g->c), A_U(g->o), A_U(stn_conv_chunk(g->kh, g->kw)),

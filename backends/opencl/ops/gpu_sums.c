@@ -39,6 +39,10 @@ bool gpu_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_a
     return true;
 }
 
+ocl_range gpu_trees(uint64_t n) {
+    return (ocl_range){{16, (n + 15u) / 16u * 8u, 1}, OCL_EXACT, {16, 8, 1}};
+}
+
 bool gpu_halves(const stn_pool_params *p) {
     return p->kh == 2 && p->kw == 2 && p->stride_h == 2 && p->stride_w == 2;
 }
@@ -51,11 +55,18 @@ bool gpu_flow_known(const vec_flow *f) {
 void gpu_undo(stn_kernel *k, const vec_flow *f, const stn_pool_params *p, ocl_view m,
               ocl_arg sums) {
     static const stn_pool_params pixel = {sizeof pixel, 1, 1, 1, 1, 1.0f};
-    p = f->index != NULL ? p : &pixel;
+    bool pool = f->index != NULL, stored = m.ref.kind != OCL_ARG_NONE;
     ocl_range planes = lanes_of(m.c);
+    if (pool && gpu_halves(p)) {
+        OCL_EMIT(k, "gpu_sums.cl", "", "gpu_unpool", &planes, f->gy.ref, f->y.ref, f->index->ref,
+                 m.ref, sums, A_U(m.h), A_U(m.w), A_U(f->gy.h), A_U(f->gy.w), A_U(f->act),
+                 A_F(f->slope), A_U(sums.kind != OCL_ARG_NONE), A_U(stored), A_ROWS(m.c), A_FLAGS);
+        return;
+    }
+    p = pool ? p : &pixel;
     OCL_EMIT(k, "gpu_sums.cl", "", "gpu_undo", &planes, f->gy.ref, f->y.ref,
-             f->index != NULL ? f->index->ref : A_NONE, m.ref, sums, A_U(m.c), A_U(m.h), A_U(m.w),
-             A_U(f->gy.h), A_U(f->gy.w), A_U(p->kh), A_U(p->kw), A_U(p->stride_h), A_U(p->stride_w),
-             A_U(f->index != NULL), A_U(f->act), A_F(f->slope), A_U(sums.kind != OCL_ARG_NONE),
-             A_U(m.ref.kind != OCL_ARG_NONE), A_ROWS(m.c), A_FLAGS);
+             pool ? f->index->ref : A_NONE, m.ref, sums, A_U(m.c), A_U(m.h), A_U(m.w), A_U(f->gy.h),
+             A_U(f->gy.w), A_U(p->kh), A_U(p->kw), A_U(p->stride_h), A_U(p->stride_w), A_U(pool),
+             A_U(f->act), A_F(f->slope), A_U(sums.kind != OCL_ARG_NONE), A_U(stored), A_ROWS(m.c),
+             A_FLAGS);
 }

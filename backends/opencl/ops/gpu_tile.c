@@ -7,11 +7,6 @@
 
 /* --- tiles ------------------------------------------------------------------------------------ */
 
-#define TILE_ITEMS 128u
-#define TILE_TERMS 16u /* of a slice (TK) */
-
-/* Multiply-adds from which a second launch is worth a linear layer's tile. */
-#define MIN_WORK (UINT64_C(1) << 22)
 #define MAX_PARTS 65535u
 #define MAX_PARTS_BYTES (UINT64_C(64) << 20)
 
@@ -32,7 +27,8 @@ static uint64_t covered(gpu_tile t, uint64_t m, uint64_t n) {
  * for two compute units) and wastes less at the edges (a third more than the smallest, at most). */
 gpu_tile gpu_tile_choose(const stn_device *device, uint64_t m, uint64_t n, uint64_t products) {
     static const gpu_tile tiles[] = {
-        {64, 64, 8}, {32, 128, 8}, {32, 64, 4}, {32, 32, 2}, {16, 32, 1},
+        {64, 128, 8, 8}, {64, 64, 8, 4}, {32, 128, 8, 4},
+        {32, 64, 4, 4},  {32, 32, 2, 4}, {16, 32, 1, 4},
     };
     const uint32_t last = sizeof tiles / sizeof tiles[0] - 1u;
     uint64_t units = device->info.compute_units > 0 ? device->info.compute_units : 1;
@@ -46,30 +42,41 @@ gpu_tile gpu_tile_choose(const stn_device *device, uint64_t m, uint64_t n, uint6
     return tiles[last];
 }
 
-void gpu_tile_name(gpu_tile t, uint32_t flow, uint32_t levels, char text[64]) {
-    int n = snprintf(text, 64, "-DTM=%u -DTN=%u -DRM=%u", t.tm, t.tn, t.rm);
-    if (flow != 0) {
-        n += snprintf(text + n, 64u - (size_t)n, " -DFLOW=%u", flow);
+void gpu_tile_name(gpu_tile t, gpu_variant v, char text[GPU_OPTIONS]) {
+    const char *const names[] = {"FLOW", "LEVELS", "INSIDE", "LINEAR", "TURNED"};
+    const uint32_t values[] = {v.flow, v.levels, v.inside, v.linear, v.turned};
+    int n = snprintf(text, GPU_OPTIONS, "-DTM=%u -DTN=%u -DRM=%u -DRN=%u", t.tm, t.tn, t.rm, t.rn);
+    for (uint32_t i = 0; i < 5; i++) {
+        if (values[i] != 0) {
+            n += snprintf(text + n, GPU_OPTIONS - (size_t)n, " -D%s=%u", names[i], values[i]);
+        }
     }
-    if (levels != 0) {
-        (void)snprintf(text + n, 64u - (size_t)n, " -DLEVELS=%u", levels);
-    }
+}
+
+/* Items of a group along the columns and the rows of its tile. */
+static uint32_t items_across(gpu_tile t) {
+    return t.tn / t.rn;
+}
+static uint32_t items_down(gpu_tile t) {
+    return t.tm / t.rm;
 }
 
 ocl_range gpu_tile_range(gpu_tile t, uint64_t m, uint64_t n, uint64_t products) {
     return (ocl_range){
-        {divide_up(n, t.tn) * (t.tn / 4u), divide_up(m, t.tm) * (t.tm / t.rm), products},
+        {divide_up(n, t.tn) * items_across(t), divide_up(m, t.tm) * items_down(t), products},
         OCL_EXACT,
-        {t.tn / 4u, t.tm / t.rm, 1}};
+        {items_across(t), items_down(t), 1}};
 }
 
-/* A group loads both slices of every term. An item holds two sums of RM x 4 outputs, its share of
+/* A group loads both slices of every term. An item holds two sums of RM x RN outputs, its share of
  * the slice in flight and a row and column of the slice at work; a group two slices with padded
  * rows. */
 ocl_tile_work gpu_tile_work(gpu_tile t, uint64_t flops, uint64_t terms) {
-    uint32_t shares = (t.tm + t.tn) * TILE_TERMS / TILE_ITEMS;
-    return (ocl_tile_work){flops, terms * (t.tm + t.tn) * 4u, 2u * t.rm * 4u + shares + t.rm + 4u,
-                           2u * TILE_TERMS * (t.tm + 4u + t.tn + 4u) * 4u};
+    uint32_t slice = t.rm * t.rn > 32u ? 8u : 16u; /* TK */
+    uint32_t shares = (t.tm + t.tn) * slice / (items_across(t) * items_down(t));
+    return (ocl_tile_work){flops, terms * (t.tm + t.tn) * 4u,
+                           2u * t.rm * t.rn + shares + t.rm + t.rn,
+                           2u * slice * (t.tm + 4u + t.tn + 4u) * 4u};
 }
 
 /* --- tables ----------------------------------------------------------------------------------- */
@@ -112,6 +119,7 @@ static uint32_t table_of(stn_kernel *k, const terms *s) {
 typedef struct job {
     terms s;
     uint32_t m, chunk, weight_row; /* weight_row: from output row to row */
+    uint32_t linear;               /* LINEAR; 2: weight_row goes from term to term */
     uint32_t h, w;                 /* input map */
     uint32_t oh, ow;               /* output map, before the pool */
     uint32_t sh, sw, ph, pw;
@@ -131,24 +139,58 @@ static bool fits(const stn_kernel *k, const job *j) {
            j->s.kw <= GPU_MAX_SIDE && (uint64_t)columns_of(j) * j->n < (UINT64_C(1) << 31);
 }
 
+/* Whether every chunk gets groups of its own, with a second launch that adds them in order: where
+ * the device would stand still or take small tiles otherwise. `t`: the tile for chunks together. */
+static bool splits(const stn_kernel *k, const job *j, uint64_t columns, uint32_t length,
+                   gpu_tile *t) {
+    uint64_t chunks = divide_up(length, j->chunk);
+    uint64_t groups = gpu_tile_count(*t, j->m, columns), units = k->device->info.compute_units;
+    gpu_tile each = gpu_tile_choose(k->device, j->m, columns, chunks);
+    if (chunks < 2 || chunks > MAX_PARTS || columns * j->m * chunks * 4u > MAX_PARTS_BYTES ||
+        (groups >= units && each.tm * each.tn <= t->tm * t->tn)) {
+        return false;
+    }
+    *t = each;
+    return true;
+}
+
+static void emit_finish(stn_kernel *k, const char *options, const job *j, ocl_arg part,
+                        uint32_t columns, uint64_t chunks) {
+    ocl_range range = ocl_items(divide_up(columns, 4) * j->m, true);
+    OCL_EMIT(k, "gpu_tile.cl", options, "conv_finish", &range, part, j->b, j->y, j->index,
+             A_U(j->m), A_U(columns), A_U((uint32_t)chunks), A_U(j->b.kind != OCL_ARG_NONE),
+             A_U(j->pool), A_U(j->act), A_F(j->slope), A_F(j->limit), A_ROWS(columns), A_FLAGS);
+    ocl_work(k, (ocl_tile_work){.flops = (uint64_t)columns * j->n * j->m * chunks});
+}
+
 static void emit(stn_kernel *k, const job *j) {
-    char options[64];
+    char options[GPU_OPTIONS];
     uint32_t columns = columns_of(j), width = j->pool ? j->ow / 2u : j->ow;
     uint32_t length = j->s.channels * j->s.kh * j->s.kw;
-    gpu_tile t = gpu_tile_choose(k->device, j->m, (uint64_t)columns * j->n, 1);
-    gpu_tile_name(t, j->flow.kind != OCL_ARG_NONE, 0, options);
-    /* Groups along the columns of all images that are there. */
-    ocl_range range = {{divide_up(columns, 4), divide_up(j->m, t.tm) * (t.tm / t.rm), 1},
-                       1u | OCL_EXACT,
-                       {t.tn / 4u, t.tm / t.rm, 1}};
-    OCL_EMIT(k, "gpu_tile.cl", options, "conv_tile", &range, j->x, j->flow, j->w_ref, j->b, j->y,
-             j->index, A_TABLE(table_of(k, &j->s)), A_U(j->m), A_U(length), A_U(j->chunk),
-             A_U(j->weight_row), A_U(j->s.channels * j->s.plane), A_U(j->h), A_U(j->w),
-             A_U(columns), A_U(width), A_U(j->sh), A_U(j->sw), A_U(j->ph), A_U(j->pw),
-             A_U(j->b.kind != OCL_ARG_NONE), A_U(j->pool), A_U(j->act), A_F(j->slope),
-             A_F(j->limit), A_ROWS(columns), A_FLAGS);
     uint64_t all = (uint64_t)columns * j->n;
+    gpu_tile t = gpu_tile_choose(k->device, j->m, all, 1);
+    bool split = splits(k, j, all, length, &t);
+    uint64_t chunks = split ? divide_up(length, j->chunk) : 1;
+    gpu_variant v = {.flow = j->flow.kind != OCL_ARG_NONE,
+                     .inside = j->linear == 0 && j->ph == 0 && j->pw == 0,
+                     .linear = j->linear,
+                     .turned = j->s.turned};
+    gpu_tile_name(t, v, options);
+    ocl_arg y = split ? A_WS(ocl_ws(k, all * j->m * chunks * 4u)) : j->y;
+    /* Groups along the columns of all images that are there. */
+    ocl_range range = {{divide_up(columns, t.rn), divide_up(j->m, t.tm) * items_down(t), chunks},
+                       1u | OCL_EXACT,
+                       {items_across(t), items_down(t), 1}};
+    OCL_EMIT(k, "gpu_tile.cl", options, "conv_tile", &range, j->x, j->flow, j->w_ref, j->b, y,
+             j->index, j->linear == 0 ? A_TABLE(table_of(k, &j->s)) : A_NONE, A_U(j->m),
+             A_U(length), A_U(j->chunk), A_U(j->weight_row), A_U(j->s.channels * j->s.plane),
+             A_U(j->h), A_U(j->w), A_U(columns), A_U(width), A_U(j->sh), A_U(j->sw), A_U(j->ph),
+             A_U(j->pw), A_U(j->b.kind != OCL_ARG_NONE), A_U(j->pool), A_U(j->act), A_F(j->slope),
+             A_F(j->limit), A_U(split), A_ROWS(columns), A_FLAGS);
     ocl_work(k, gpu_tile_work(t, 2u * all * j->m * length, gpu_tile_count(t, j->m, all) * length));
+    if (split) {
+        emit_finish(k, options, j, y, columns, chunks);
+    }
 }
 
 static bool product(stn_kernel *k, const job *j) {
@@ -164,6 +206,9 @@ bool gpu_conv(stn_kernel *k, const ocl_geometry *g, ocl_view x, ocl_arg w, ocl_a
     if (x.layout != STN_NCHW || y.layout != STN_NCHW ||
         (index != NULL && index->layout != STN_NCHW)) {
         return false;
+    }
+    if (gpu_few_y(k, g, x, w, b, y, index, act, slope)) {
+        return true;
     }
     uint32_t window = g->kh * g->kw;
     job j = {.s = {g->c, g->kh, g->kw, g->h * g->w, g->w, false, window},
@@ -241,6 +286,7 @@ static job pixel_job(uint32_t n, uint32_t in, uint32_t out) {
                  .m = out,
                  .chunk = STN_LINEAR_CHUNK,
                  .weight_row = in,
+                 .linear = 1,
                  .h = 1,
                  .w = 1,
                  .oh = 1,
@@ -269,8 +315,8 @@ bool gpu_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint
 bool gpu_linear_grad_x(stn_kernel *k, const vec_flow *f, ocl_arg w, ocl_view gx) {
     uint32_t features = gx.c * gx.h * gx.w;
     job j = pixel_job(gx.n, f->gy.c, features);
-    j.s.weight_step = features;
-    j.weight_row = 1;
+    j.linear = 2;
+    j.weight_row = features;
     j.x = f->gy.ref;
     j.flow = f->act ? f->y.ref : A_NONE;
     j.slope = f->slope;
@@ -282,14 +328,8 @@ bool gpu_linear_grad_x(stn_kernel *k, const vec_flow *f, ocl_arg w, ocl_view gx)
 
 /* --- weight gradients ------------------------------------------------------------------------- */
 
-/* How the images of a batch are split: shards of `length` images, in `parts` parts each, chunks of
- * `images` images. */
-typedef struct split {
-    uint32_t shards, length, parts, images;
-} split;
-
 static bool split_of(const stn_kernel *k, const ocl_geometry *g, uint32_t n, uint32_t shards,
-                     uint32_t images, split *s) {
+                     uint32_t images, gpu_split *s) {
     uint64_t values = (uint64_t)g->o * g->c * g->kh * g->kw, length = divide_up(n, shards);
     if (!gpu_on(k) || g->h > GPU_MAX_SIDE || g->w > GPU_MAX_SIDE || g->kh > GPU_MAX_SIDE ||
         g->kw > GPU_MAX_SIDE || (uint64_t)n * g->oh * g->ow >= (UINT64_C(1) << 31)) {
@@ -300,7 +340,7 @@ static bool split_of(const stn_kernel *k, const ocl_geometry *g, uint32_t n, uin
     if (parts * shards * values * 4u > MAX_PARTS_BYTES) {
         parts = 1;
     }
-    *s = (split){shards, (uint32_t)length, (uint32_t)parts, images};
+    *s = (gpu_split){shards, (uint32_t)length, (uint32_t)parts, images};
     return parts * shards * values < (UINT64_C(1) << 31) && parts * shards <= MAX_PARTS;
 }
 
@@ -311,11 +351,11 @@ static bool split_of(const stn_kernel *k, const ocl_geometry *g, uint32_t n, uin
 
 /* Whether groups sum all shards, each of tile *t: where the partial sums of all shards would be a
  * part of the work that counts; all of it, if the tile is one that multiplies slowly. */
-static bool whole_tree(const stn_kernel *k, const split *s, uint64_t m, uint64_t n, uint64_t count,
-                       gpu_tile *t) {
+static bool whole_tree(const stn_kernel *k, const gpu_split *s, uint64_t m, uint64_t n,
+                       uint64_t count, gpu_tile *t) {
     uint64_t partial = (uint64_t)s->parts * s->shards * PART_COST;
     *t = gpu_tile_choose(k->device, m, n, 1);
-    *t = t->rm > 4 ? (gpu_tile){32, 64, 4} : *t;
+    *t = t->rm > 4 ? (gpu_tile){32, 64, 4, 4} : *t;
     return s->shards <= MOST_TREE && count <= (t->rm < 4 ? 2u : 8u) * partial;
 }
 
@@ -327,35 +367,51 @@ static uint32_t levels_of(uint32_t shards) {
     return levels;
 }
 
-/* Where a weight gradient's gradient comes from: in, which has to pass backwards through an
- * activation with the output y and a pool with this index, of qh x qw values, if they are given.
- * planes: PLANE16 sums [N][O] for the bias gradient gb, or both A_NONE; planes_pass: those too have
- * to pass the activation. */
-typedef struct source {
-    ocl_arg in, y, index, gb, planes;
-    uint32_t qh, qw;
-    float slope;
-    bool planes_pass;
-} source;
+/* The second launch: the parts that `rows` products left (A_NONE: none) and the bias gradient. */
+static void finish(stn_kernel *k, const ocl_geometry *g, const gpu_split *s, uint32_t n,
+                   const gpu_source *f, ocl_arg part, ocl_arg gw) {
+    uint32_t values = part.kind != OCL_ARG_NONE ? g->o * g->c * g->kh * g->kw : 0;
+    uint32_t biases = f->gb.kind != OCL_ARG_NONE ? g->o : 0;
+    if (values + biases == 0) {
+        return;
+    }
+    ocl_range all = gpu_trees((uint64_t)values + biases);
+    OCL_EMIT(k, "gpu_sums.cl", "", "gpu_finish", &all, part, values > 0 ? gw : A_NONE, f->planes,
+             f->planes_pass ? f->y : A_NONE, f->gb, A_U(values), A_U(s->parts), A_U(s->shards),
+             A_U(biases), A_U(f->planes_pass), A_F(f->slope), A_ROWS(1), A_U(s->length), A_LIMIT,
+             A_FLAGS);
+    ocl_work(k, (ocl_tile_work){.flops = (uint64_t)s->parts * s->shards * values +
+                                         (uint64_t)n * biases});
+}
 
-static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, uint32_t n,
-                    const source *f, ocl_arg x, ocl_arg gw) {
-    char options[64];
+/* Three warps to a group instead of four: an H100 multiplies weight gradients faster in them. */
+static gpu_tile weights_tile(const stn_kernel *k, uint32_t m, uint32_t n, uint32_t rows) {
+    gpu_tile t = gpu_tile_choose(k->device, m, n, rows);
+    return t.rn == 8 ? (gpu_tile){64, 96, 8, 8} : t;
+}
+
+static void weights(stn_kernel *k, const ocl_geometry *g, const gpu_split *s, uint32_t n,
+                    const gpu_source *f, ocl_arg x, ocl_arg gw) {
+    char options[GPU_OPTIONS];
     bool act = f->y.kind != OCL_ARG_NONE, pool = f->index.kind != OCL_ARG_NONE;
     uint32_t columns = g->c * g->kh * g->kw, values = g->o * columns, rows = s->parts * s->shards;
-    uint32_t biases = f->gb.kind == OCL_ARG_NONE ? 0 : g->o;
-    uint64_t pixels = (uint64_t)n * g->oh * g->ow;
+    uint64_t pixels = (uint64_t)n * g->oh * g->ow, bytes = (uint64_t)rows * values * 4u;
+    if (gpu_few_w_known(k, g, s, f, n)) {
+        ocl_arg part = A_WS(ocl_ws(k, bytes));
+        gpu_few_w(k, g, s, f, n, x, part);
+        finish(k, g, s, n, f, part, gw);
+        return;
+    }
     terms window = {g->c, g->kh, g->kw, g->h * g->w, g->w, false, 0};
     gpu_tile t;
     bool whole = whole_tree(k, s, g->o, columns, pixels, &t);
-    uint32_t levels = whole ? levels_of(s->shards) : 0;
-    if (whole) {
-        rows = 1;
-    } else {
-        t = gpu_tile_choose(k->device, g->o, columns, rows);
-    }
-    gpu_tile_name(t, pool ? 2u : act ? 1u : 0u, levels, options);
-    ocl_arg part = whole ? gw : A_WS(ocl_ws(k, (uint64_t)rows * values * 4u));
+    gpu_variant v = {.flow = pool ? 2u : act,
+                     .levels = whole ? levels_of(s->shards) : 0,
+                     .inside = g->ph == 0 && g->pw == 0};
+    rows = whole ? 1 : rows;
+    t = whole ? t : weights_tile(k, g->o, columns, rows);
+    gpu_tile_name(t, v, options);
+    ocl_arg part = whole ? gw : A_WS(ocl_ws(k, bytes));
     ocl_range range = gpu_tile_range(t, g->o, columns, rows);
     OCL_EMIT(k, "gpu_tile.cl", options, "conv_grad_w_tile", &range, f->in, f->y, f->index, x, part,
              A_TABLE(table_of(k, &window)), A_U(g->o), A_U(columns), A_U(g->c * g->h * g->w),
@@ -364,28 +420,19 @@ static void weights(stn_kernel *k, const ocl_geometry *g, const split *s, uint32
              A_U(s->images), A_U(s->parts), A_F(f->slope), A_LIMIT, A_FLAGS);
     ocl_tile_work work =
         gpu_tile_work(t, 2u * pixels * values, gpu_tile_count(t, g->o, columns) * pixels);
-    work.registers += levels * t.rm * 4u;
+    work.registers += v.levels * t.rm * t.rn;
     ocl_work(k, work);
-    if (whole && biases == 0) {
-        return;
-    }
-    values = whole ? 0 : values;
-    ocl_range all = ocl_items((uint64_t)values + biases, false);
-    OCL_EMIT(k, "gpu_sums.cl", "", "gpu_finish", &all, whole ? A_NONE : part, whole ? A_NONE : gw,
-             f->planes, f->planes_pass ? f->y : A_NONE, f->gb, A_U(values), A_U(s->parts),
-             A_U(s->shards), A_U(biases), A_U(f->planes_pass), A_F(f->slope), A_ROWS(1),
-             A_U(s->length), A_LIMIT, A_FLAGS);
-    ocl_work(k, (ocl_tile_work){.flops = (uint64_t)rows * values + (uint64_t)n * biases});
+    finish(k, g, s, n, f, whole ? A_NONE : part, gw);
 }
 
 bool gpu_conv_grad_w(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_view x, ocl_arg gw,
                      uint32_t shards) {
-    split s;
+    gpu_split s;
     if (gy.layout != STN_NCHW || x.layout != STN_NCHW ||
         !split_of(k, g, x.n, shards, stn_wgrad_chunk(g->oh, g->ow), &s)) {
         return false;
     }
-    source f = {.in = gy.ref, .y = A_NONE, .index = A_NONE, .gb = A_NONE, .planes = A_NONE};
+    gpu_source f = {.in = gy.ref, .y = A_NONE, .index = A_NONE, .gb = A_NONE, .planes = A_NONE};
     weights(k, g, &s, x.n, &f, x.ref, gw);
     return true;
 }
@@ -394,23 +441,20 @@ bool gpu_linear_grad_w(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg gw,
                        uint32_t shards) {
     uint32_t o = f->gy.c;
     ocl_geometry g = {x.c * x.h * x.w, 1, 1, o, 1, 1, 1, 1, 1, 1, 0, 0};
-    split s;
-    /* Little work: all shards in one item, without a second launch. */
-    if ((uint64_t)x.n * o * x.c * x.h * x.w < MIN_WORK) {
-        return false;
-    }
+    gpu_split s;
     /* A chain over the images of a shard: one chunk. */
     if (x.layout != STN_NCHW ||
         !split_of(k, &g, x.n, shards, (uint32_t)divide_up(x.n, shards), &s)) {
         return false;
     }
-    source from = {.in = f->gy.ref,
-                   .y = f->act ? f->y.ref : A_NONE,
-                   .index = A_NONE,
-                   .gb = gb,
-                   .planes = gb.kind != OCL_ARG_NONE ? f->gy.ref : A_NONE, /* planes of one value */
-                   .slope = f->slope,
-                   .planes_pass = f->act};
+    gpu_source from = {.in = f->gy.ref,
+                       .y = f->act ? f->y.ref : A_NONE,
+                       .index = A_NONE,
+                       .gb = gb,
+                       .planes =
+                           gb.kind != OCL_ARG_NONE ? f->gy.ref : A_NONE, /* planes of one value */
+                       .slope = f->slope,
+                       .planes_pass = f->act};
     weights(k, &g, &s, x.n, &from, x.ref, gw);
     return true;
 }
@@ -423,16 +467,16 @@ static bool read_often(const ocl_geometry *g) {
 bool gpu_block_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
                       const stn_pool_params *p, ocl_view m, ocl_view x, ocl_arg gw, ocl_arg gb,
                       uint32_t shards) {
-    split s;
+    gpu_split s;
     if (!gpu_flow_known(f) || x.layout != STN_NCHW ||
         !split_of(k, g, x.n, shards, stn_wgrad_chunk(g->oh, g->ow), &s)) {
         return false;
     }
     ocl_arg sums = A_WS(ocl_ws(k, (uint64_t)m.n * m.c * 4u));
-    source from = {.in = f->gy.ref, .y = A_NONE, .index = A_NONE, .gb = gb, .planes = sums};
+    gpu_source from = {.in = f->gy.ref, .y = A_NONE, .index = A_NONE, .gb = gb, .planes = sums};
     if (f->index == NULL && !f->act) {
         gpu_plane_sums(k, 0, f->gy, f->gy, A_NONE, 0, sums);
-    } else if (read_often(g) || (f->index != NULL && !gpu_halves(p))) {
+    } else if (read_often(g) || (f->index != NULL && (!gpu_halves(p) || m.w % 2u != 0))) {
         m.ref = from.in = A_WS(ocl_ws(k, (uint64_t)m.n * ocl_row(&m) * 4u));
         gpu_undo(k, f, p, m, sums);
     } else {

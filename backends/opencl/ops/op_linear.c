@@ -52,7 +52,8 @@ static void gradients(stn_kernel *k) {
                   .y = ocl_view_of(&k->in[1], A_IN(1)),
                   .act = p->act != 0,
                   .slope = p->slope};
-    if (vec_linear_grad(k, &f, x, A_IN(3), A_OUT(0), A_OUT(1), gx, p->shards)) {
+    if (vec_linear_grad(k, &f, x, A_IN(3), A_OUT(0), A_OUT(1), gx, p->shards) ||
+        gpu_linear_grads(k, &f, x, A_IN(3), A_OUT(0), A_OUT(1), gx, p->shards)) {
         return;
     }
     grad_w(k, &f, x, A_OUT(0), A_OUT(1), p->shards);
