@@ -183,6 +183,9 @@ static const struct block_shape {
     {{2, 18, 41, 44, 35, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.0f},
     {{1, 5, 60, 40, 6, 4, 3, 1, 1, 3, 2, 1, 1, false}, 2, 2, 1, 0.1f},
     {{1, 7, 50, 34, 18, 2, 9, 1, 1, 1, 0, 1, 1, false}, 2, 2, 1, 0.0f},
+    /* Rows of more windows than are undone at once: 3 x 3 with stride 2, and overlapping more. */
+    {{2, 5, 7, 74, 17, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.1f},
+    {{1, 6, 6, 41, 18, 2, 3, 1, 1, 0, 1, 1, 1, false}, 3, 1, 0, 0.0f},
     /* Narrow maps, whose rows are summed in registers: the widest one, one of padding on all sides,
      * strides, two columns, more items than are copied at once. */
     {{3, 18, 9, 16, 20, 8, 7, 1, 1, 0, 0, 2, 3, false}, 2, 2, 1, 0.0f},

@@ -1,7 +1,8 @@
 /* Undoing activation and pool, listing non-zeros, and the sums of the bias gradient. */
 #include "gradient.h"
 
-#define MAX_LEVELS 11u /* for GRAD_MAX_SHARDS */
+#define MAX_LEVELS 11u    /* for GRAD_MAX_SHARDS */
+#define STRIP_WINDOWS 32u /* of a row, whose gradients are made at once */
 
 static bool is_block(uint32_t op) {
     return op == STN_OP_CONV_BLOCK_GRAD_X || op == STN_OP_CONV_BLOCK_GRAD_W;
@@ -20,6 +21,10 @@ bool ISA(grad_readable)(const stn_kernel *k, const conv_geom *g) {
     if (k->in[0].layout != STN_NC16 || g->shards > GRAD_MAX_SHARDS) {
         return false;
     }
+    /* A strip must hold more windows than lie over a column. */
+    if (g->pow > STRIP_WINDOWS && g->pool_kw / g->pool_sw > STRIP_WINDOWS / 2) {
+        return false;
+    }
     return !is_block(k->op) || ((!g->act || k->in[1].layout == STN_NC16) &&
                                 (!g->pooled || k->in[2].layout == STN_NC16));
 }
@@ -32,31 +37,114 @@ uint32_t ISA(grad_most)(const conv_geom *g) {
     return ISA(grad_disjoint)(g) ? g->poh * g->pow : g->oh * g->ow;
 }
 
+/* Windows first .. end - 1 of a row of them that cover columns low .. high - 1. */
+typedef struct pool_strip {
+    uint32_t low, high, first, end;
+} pool_strip;
+
+static pool_strip pool_strip_at(const conv_geom *g, uint32_t low) {
+    pool_strip s = {.low = low};
+    s.first = low < g->pool_kw ? 0 : ceil_div(low - g->pool_kw + 1, g->pool_sw);
+    s.end = s.first + STRIP_WINDOWS;
+    /* The next window begins behind the last column; the last strip takes what no window covers. */
+    s.high = s.end * g->pool_sw;
+    if (s.end >= g->pow) {
+        s.end = g->pow;
+        s.high = g->ow;
+    }
+    return s;
+}
+
+/* A row of a strip's windows, row `i` of each, and the pixels under it. */
+typedef struct pool_row {
+    pool_strip s;
+    const vf *grad;       /* from window s.first on */
+    const uint8_t *index; /* from window 0 on, as gz from column 0 on */
+    float *gz;
+    uint32_t i;
+    bool add, last; /* an earlier row of windows has added; no later one will */
+} pool_row;
+
+/* What window q gives to column w, added to the sum of those before it. */
+VEC vf undo_window(const pool_row *p, vf sum, uint32_t q, uint32_t w, const uint32_t kw,
+                   const uint32_t sw) {
+    const vi taken = vi_load_u8(p->index + (uint64_t)q * LANES);
+    const vm here = vi_eq(taken, vi_set1((int32_t)(p->i * kw + w - q * sw)));
+    return v_add(sum, v_keep(here, p->grad[q - p->s.first]));
+}
+
+VEC vf undo_begin(const pool_row *p, uint32_t w) {
+    return p->add ? v_load(p->gz + (uint64_t)w * LANES) : v_zero();
+}
+
+VEC void undo_end(const pool_row *p, uint32_t w, vf sum) {
+    v_store(p->gz + (uint64_t)w * LANES, v_snap(sum, v_set1(p->last ? STN_LIM_G : 0.0f)));
+}
+
+/* Columns w .. end - 1 of the strip. */
+static void undo_columns(const pool_row *p, uint32_t w, uint32_t end, uint32_t kw, uint32_t sw) {
+    for (; w < end; w++) {
+        const uint32_t last = min_u32(p->s.end, w / sw + 1);
+        vf sum = undo_begin(p, w);
+        for (uint32_t q = w < kw ? 0 : ceil_div(w - kw + 1, sw); q < last; q++) {
+            sum = undo_window(p, sum, q, w, kw, sw);
+        }
+        undo_end(p, w, sum);
+    }
+}
+
+/* All columns under windows of 3 x 3 with stride 2: two windows lie over an even column between the
+ * edges of the map, one over an odd one. */
+static void undo_3x3(const pool_row *p) {
+    uint32_t w = p->s.low;
+    if (w == 0) {
+        undo_columns(p, 0, 2, 3, 2);
+        w = 2;
+    }
+    for (uint32_t q = w / 2; q < p->s.end; q++, w += 2) {
+        const vf even = undo_window(p, undo_begin(p, w), q - 1, w, 3, 2);
+        undo_end(p, w, undo_window(p, even, q, w, 3, 2));
+        undo_end(p, w + 1, undo_window(p, undo_begin(p, w + 1), q, w + 1, 3, 2));
+    }
+    undo_columns(p, w, p->s.high, 3, 2);
+}
+
 /* MAXPOOL_GRAD: each window gives its gradient to the pixel it took; overlapping windows add in
- * row-major order from +0, snapped at the end. */
+ * row-major order from +0, snapped at the end. Windows are taken row by row: a row of pixels is
+ * complete before the next row of windows that does not reach it. */
 static void undo_pool(const conv_geom *g, const float *gy, const float *y, const uint8_t *index,
                       float *gz) {
-    const bool add = !ISA(grad_disjoint)(g);
-    memset(gz, 0, (uint64_t)g->oh * g->ow * LANES * sizeof *gz);
+    const uint64_t pitch = (uint64_t)g->ow * LANES;
+    uint32_t begun = 0; /* rows of pixels that have sums */
     for (uint32_t r = 0; r < g->poh; r++) {
-        for (uint32_t q = 0; q < g->pow; q++) {
-            const uint64_t window = ((uint64_t)r * g->pow + q) * LANES;
-            vf grad = undo_act(g, gy + window, y + window);
-            grad = add ? grad : v_snap(grad, v_set1(STN_LIM_G));
-            const vi taken = vi_load_u8(index + window);
-            float *corner = gz + ((uint64_t)r * g->pool_sh * g->ow + q * g->pool_sw) * LANES;
-            for (uint32_t i = 0; i < g->pool_kh; i++) {
-                for (uint32_t j = 0; j < g->pool_kw; j++) {
-                    float *to = corner + (i * g->ow + j) * LANES;
-                    const vm here = vi_eq(taken, vi_set1((int32_t)(i * g->pool_kw + j)));
-                    const vf part = v_keep(here, grad);
-                    v_store(to, add ? v_add(v_load(to), part) : part);
+        const uint64_t at = (uint64_t)r * g->pow * LANES;
+        const uint32_t top = r * g->pool_sh;
+        for (; begun < top; begun++) {
+            memset(gz + begun * pitch, 0, pitch * sizeof *gz);
+        }
+        for (uint32_t low = 0; low < g->ow;) {
+            const pool_strip s = pool_strip_at(g, low);
+            vf grad[STRIP_WINDOWS];
+            for (uint32_t q = s.first; q < s.end; q++) {
+                grad[q - s.first] = undo_act(g, gy + at + q * LANES, y + at + q * LANES);
+            }
+            pool_row row = {.s = s, .grad = grad, .index = index + at};
+            for (row.i = 0; row.i < g->pool_kh; row.i++) {
+                row.gz = gz + (top + row.i) * pitch;
+                row.add = top + row.i < begun;
+                row.last = row.i < g->pool_sh || r + 1 == g->poh;
+                if (g->pool_kw == 3 && g->pool_sw == 2) {
+                    undo_3x3(&row);
+                } else {
+                    undo_columns(&row, s.low, s.high, g->pool_kw, g->pool_sw);
                 }
             }
+            low = s.high;
         }
+        begun = max_u32(begun, top + g->pool_kh);
     }
-    for (uint64_t i = 0; add && i < (uint64_t)g->oh * g->ow; i++) {
-        v_store(gz + i * LANES, v_snap(v_load(gz + i * LANES), v_set1(STN_LIM_G)));
+    for (; begun < g->oh; begun++) {
+        memset(gz + begun * pitch, 0, pitch * sizeof *gz);
     }
 }
 
