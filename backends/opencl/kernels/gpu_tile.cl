@@ -9,7 +9,8 @@
  * activation with the output `flow` on its way to local memory; FLOW = 2 (weight gradients):
  * through a 2x2 max-pool of stride 2 over a map of even width and, with act = 1, an activation
  * behind it; INSIDE: no window reaches into the padding; LINEAR = 1: maps of one pixel, = 2: with
- * weights [term][m]; LEVELS: see SHARDS.
+ * weights [term][m]; TURNED: weights lie where the table says, not as the terms; LEVELS: see
+ * SHARDS.
  */
 #if FLOW == 1
 #define GRAD(g, e) act_bwd(g[e], flow[e], slope)
@@ -44,14 +45,14 @@ typedef float4 wide_t;
 #endif
 #define COLUMN(c) (j0 + (c) / 4u * (TN / 2u) + 4u * tx)
 
-/* Facts of term or column k of the table: offset of its input value, window row and column, offset
- * of its weight. */
+/* Facts of term or column k of the table: offset of its input value, window row and column. The
+ * table's third word is the offset of its weight. */
 typedef struct {
-    uint at, kh, kw, weight;
+    uint at, kh, kw;
 } term_t;
 static inline term_t term_of(__global const int *table, uint k) {
     uint4 e = as_uint4(vload4(k, table));
-    term_t t = {e.x, e.y >> 16, e.y & 0xffffu, e.z};
+    term_t t = {e.x, e.y >> 16, e.y & 0xffffu};
     return t;
 }
 
@@ -291,7 +292,7 @@ __kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), 
 #define PUT_B(half)                                                                                \
     UNROLL for (uint i = 0u; i < NB; i++){SET_B(half, t / TN + i * (ITEMS / TN), t % TN, rb[i])}
 #endif
-#if LINEAR == 2 && TN / RN * (TM / RM) % TM == 0
+#if LINEAR == 2
 #define FETCH_A(k0, end)                                                                           \
     UNROLL for (uint i = 0u; i < NA; i++) {                                                        \
         uint k = (k0) + t / TM + i * (ITEMS / TM), m = m0 + t % TM;                                \
@@ -304,9 +305,7 @@ __kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), 
         SET_A(half, t / TM + i * (ITEMS / TM), t % TM, ra[i])                                      \
     }
 #else
-#if LINEAR == 2
-#define WEIGHT(k, m) ((k)*wm + (m))
-#elif TURNED
+#if TURNED
 #define WEIGHT(k, m) ((m)*wm + (uint)table[4u * (k) + 2u])
 #else
 #define WEIGHT(k, m) ((m)*wm + (k))
