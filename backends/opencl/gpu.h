@@ -31,6 +31,15 @@ uint64_t gpu_tile_count(gpu_tile t, uint64_t m, uint64_t n);
 /* Largest sizes for which the kernels' index arithmetic was written. */
 #define GPU_MAX_SIDE 16384u
 
+/* What the direct kernels for few channels take: channels, and columns of a window, a row of which
+ * they hold in registers. */
+#define GPU_FEW_CHANNELS 4u
+#define GPU_FEW_WIDEST 16u
+
+static inline uint64_t gpu_divide_up(uint64_t a, uint64_t b) {
+    return (a + b - 1u) / b;
+}
+
 /* --- input gradients (gpu_grad_x.c) ----------------------------------------------------------- */
 /* From the terms that each pixel meets, whatever the stride: it pays where that saves a quarter of
  * all windows, or where no other kernel is there. */

@@ -6,7 +6,7 @@
  * under them pass through local memory. Items of a warp have the same rows of x, so that a block of
  * 8 pixels is two loads for 8*KW multiply-adds.
  * Build options: ML, NC (channels), KH, KW; BR, GB = rows and blocks of 8 pixels of a band; FLOW as
- * in gpu_few.cl.
+ * in gpu_few_x.cl.
  */
 #define ITEMS (ML * NC * KH)
 #define UNROLL _Pragma("unroll")

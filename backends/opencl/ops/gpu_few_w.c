@@ -3,8 +3,6 @@
 
 #include <stdio.h>
 
-#define MOST_CHANNELS 4u
-#define WIDEST 16u        /* window of a row that is held in registers */
 #define MOST_ITEMS 256u   /* of a group */
 #define MOST_LOCAL 20480u /* bytes: a few groups to a compute unit */
 
@@ -41,8 +39,8 @@ bool gpu_few_w_known(const stn_kernel *k, const ocl_geometry *g, const gpu_split
                      const gpu_source *f, uint32_t n) {
     band b;
     uint64_t sums = (uint64_t)n * g->oh * g->ow * g->o * g->c * g->kh * g->kw;
-    return sums >= k->device->min_work && g->c <= MOST_CHANNELS && g->sh == 1 && g->sw == 1 &&
-           g->kw <= WIDEST && (s->parts > 1 || s->length <= s->images) &&
+    return sums >= k->device->min_work && g->c <= GPU_FEW_CHANNELS && g->sh == 1 && g->sw == 1 &&
+           g->kw <= GPU_FEW_WIDEST && (s->parts > 1 || s->length <= s->images) &&
            choose_band(k, g, flow_of(f), &b);
 }
 
@@ -65,7 +63,7 @@ void gpu_few_w(stn_kernel *k, const ocl_geometry *g, const gpu_split *s, const g
              A_U(f->y.kind != OCL_ARG_NONE), A_ROWS(1), A_U(s->length), A_U(s->images),
              A_U(s->parts), A_F(f->slope), A_F(1.0f));
     uint64_t pixels = (uint64_t)n * g->oh * g->ow, taps = (uint64_t)g->c * g->kh * g->kw;
-    uint64_t bands = (g->oh + b.rows - 1u) / b.rows;
+    uint64_t bands = gpu_divide_up(g->oh, b.rows);
     uint64_t under = (uint64_t)g->c * (b.rows + g->kh - 1u) * (8u * b.blocks + g->kw);
     ocl_work(k, (ocl_tile_work){2u * pixels * g->o * taps,
                                 4u * n * bands * groups * under + pixels * g->o *

@@ -3,8 +3,6 @@
 
 #include <stdio.h>
 
-#define MOST_CHANNELS 4u
-#define WIDEST 16u        /* window of a row that is held in registers */
 #define MOST_QUADS 16u    /* four output channels each, of a group */
 #define MOST_ITEMS 128u   /* of a group */
 #define MOST_ROWS 12u     /* of a band */
@@ -16,7 +14,7 @@ typedef struct band {
 } band;
 
 static uint32_t divide_up(uint32_t a, uint32_t b) {
-    return (a + b - 1u) / b;
+    return (uint32_t)gpu_divide_up(a, b);
 }
 
 static uint32_t local_bytes(const ocl_geometry *g, const band *b) {
@@ -46,8 +44,8 @@ bool gpu_few_y(stn_kernel *k, const ocl_geometry *g, ocl_view x, ocl_arg w, ocl_
                const ocl_view *index, bool act, float slope) {
     band d;
     uint64_t taps = (uint64_t)g->c * g->kh * g->kw, pixels = (uint64_t)x.n * g->oh * g->ow;
-    if (!gpu_on(k) || pixels * g->o * taps < k->device->min_work || g->c > MOST_CHANNELS ||
-        g->sh != 1 || g->sw != 1 || g->kw > WIDEST || g->kh > GPU_MAX_SIDE ||
+    if (!gpu_on(k) || pixels * g->o * taps < k->device->min_work || g->c > GPU_FEW_CHANNELS ||
+        g->sh != 1 || g->sw != 1 || g->kw > GPU_FEW_WIDEST || g->kh > GPU_MAX_SIDE ||
         g->c > stn_conv_chunk(g->kh, g->kw) || !choose_band(g, &d)) {
         return false;
     }

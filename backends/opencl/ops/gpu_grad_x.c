@@ -109,12 +109,11 @@ void gpu_taps(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_
     ocl_work(k, gpu_tile_work(t, 2u * terms * gx.n * g->c, gpu_tile_count(t, g->c, gx.n) * terms));
 }
 
-/* --- few channels (gpu_few.cl) ---------------------------------------------------------------- */
+/* --- few channels (gpu_few_x.cl) ----------------------------------------------------------------
+ */
 
-#define FEW_CHANNELS 4u
 #define STRIP 8u         /* pixels of an item in one row (PX) */
 #define FEW_ITEMS 128u   /* of a group at most */
-#define WIDEST 16u       /* window of a row that is held in registers */
 #define FEW_LOCAL 32768u /* bytes that every device has */
 
 /* How an image is cut: tiles of rows x strips items. */
@@ -123,7 +122,7 @@ typedef struct cut {
 } cut;
 
 static uint32_t pieces(uint32_t n, uint32_t of) {
-    return (n + of - 1u) / of;
+    return (uint32_t)gpu_divide_up(n, of);
 }
 
 static cut cut_of(uint32_t h, uint32_t w, uint32_t items) {
@@ -165,9 +164,10 @@ static uint64_t few_local_bytes(const ocl_geometry *g, const cut *c) {
 
 static bool few_known(const stn_kernel *k, const ocl_geometry *g, const vec_flow *f,
                       const stn_pool_params *p, ocl_view gx) {
-    if (!gpu_on(k) || !gpu_flow_known(f) || gx.layout != STN_NCHW || g->c > FEW_CHANNELS ||
-        g->sh != 1 || g->sw != 1 || g->kw > WIDEST || g->h > GPU_MAX_SIDE || g->w > GPU_MAX_SIDE ||
-        g->kh > GPU_MAX_SIDE || g->ph > GPU_MAX_SIDE || g->pw > GPU_MAX_SIDE) {
+    if (!gpu_on(k) || !gpu_flow_known(f) || gx.layout != STN_NCHW || g->c > GPU_FEW_CHANNELS ||
+        g->sh != 1 || g->sw != 1 || g->kw > GPU_FEW_WIDEST || g->h > GPU_MAX_SIDE ||
+        g->w > GPU_MAX_SIDE || g->kh > GPU_MAX_SIDE || g->ph > GPU_MAX_SIDE ||
+        g->pw > GPU_MAX_SIDE) {
         return false;
     }
     return f->index == NULL || gpu_halves(p);
@@ -214,11 +214,11 @@ bool gpu_few(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, const stn_
                        {c.strips, c.rows, 1}};
     /* Padding of the gradient; negative where the image's exceeds the window. */
     uint32_t top = g->kh - 1u - g->ph, left = g->kw - 1u - g->pw;
-    OCL_EMIT(k, "gpu_few.cl", options, "grad_x_few", &range, f->gy.ref, f->act ? f->y.ref : A_NONE,
-             f->index != NULL ? f->index->ref : A_NONE, w, gx.ref, A_U(g->o),
-             A_U(stn_conv_chunk(g->kh, g->kw)), A_U(g->oh), A_U(g->ow), A_U(f->gy.h), A_U(f->gy.w),
-             A_U(g->h), A_U(g->w), A_U(top), A_U(left), A_U(c.down), A_U(f->act), A_F(f->slope),
-             A_ROWS(1), A_FLAGS);
+    OCL_EMIT(k, "gpu_few_x.cl", options, "grad_x_few", &range, f->gy.ref,
+             f->act ? f->y.ref : A_NONE, f->index != NULL ? f->index->ref : A_NONE, w, gx.ref,
+             A_U(g->o), A_U(stn_conv_chunk(g->kh, g->kw)), A_U(g->oh), A_U(g->ow), A_U(f->gy.h),
+             A_U(f->gy.w), A_U(g->h), A_U(g->w), A_U(top), A_U(left), A_U(c.down), A_U(f->act),
+             A_F(f->slope), A_ROWS(1), A_FLAGS);
     ocl_work(k, few_work(g, &c, f, gx.n));
     return true;
 }

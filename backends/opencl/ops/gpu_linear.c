@@ -14,7 +14,7 @@ bool gpu_linear_grads(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg w, o
     }
     ocl_range range = gpu_trees(values + biases);
     uint64_t trees = range.size[1] / range.group[1];
-    range.size[1] += (features * x.n + GX_ITEMS - 1u) / GX_ITEMS * range.group[1];
+    range.size[1] += gpu_divide_up(features * x.n, GX_ITEMS) * range.group[1];
     OCL_EMIT(k, "gpu_sums.cl", "", "gpu_linear_grads", &range, f->gy.ref,
              f->act ? f->y.ref : A_NONE, x.ref, w, gw, gb, gx.ref, A_U((uint32_t)features),
              A_U(f->gy.c), A_U(f->act), A_F(f->slope), A_U((uint32_t)values), A_U(biases),

@@ -40,7 +40,7 @@ bool gpu_channel_sum(stn_kernel *k, uint32_t mode, ocl_view a, ocl_view x, ocl_a
 }
 
 ocl_range gpu_trees(uint64_t n) {
-    return (ocl_range){{16, (n + 15u) / 16u * 8u, 1}, OCL_EXACT, {16, 8, 1}};
+    return (ocl_range){{16, gpu_divide_up(n, 16) * 8u, 1}, OCL_EXACT, {16, 8, 1}};
 }
 
 bool gpu_halves(const stn_pool_params *p) {

@@ -10,12 +10,8 @@
 #define MAX_PARTS 65535u
 #define MAX_PARTS_BYTES (UINT64_C(64) << 20)
 
-static uint64_t divide_up(uint64_t a, uint64_t b) {
-    return (a + b - 1u) / b;
-}
-
 uint64_t gpu_tile_count(gpu_tile t, uint64_t m, uint64_t n) {
-    return divide_up(m, t.tm) * divide_up(n, t.tn);
+    return gpu_divide_up(m, t.tm) * gpu_divide_up(n, t.tn);
 }
 
 /* Outputs that the tiles hold, those past the edges too. */
@@ -62,10 +58,10 @@ static uint32_t items_down(gpu_tile t) {
 }
 
 ocl_range gpu_tile_range(gpu_tile t, uint64_t m, uint64_t n, uint64_t products) {
-    return (ocl_range){
-        {divide_up(n, t.tn) * items_across(t), divide_up(m, t.tm) * items_down(t), products},
-        OCL_EXACT,
-        {items_across(t), items_down(t), 1}};
+    return (ocl_range){{gpu_divide_up(n, t.tn) * items_across(t),
+                        gpu_divide_up(m, t.tm) * items_down(t), products},
+                       OCL_EXACT,
+                       {items_across(t), items_down(t), 1}};
 }
 
 /* A group loads both slices of every term. An item holds two sums of RM x RN outputs, its share of
@@ -143,7 +139,7 @@ static bool fits(const stn_kernel *k, const job *j) {
  * the device would stand still or take small tiles otherwise. `t`: the tile for chunks together. */
 static bool splits(const stn_kernel *k, const job *j, uint64_t columns, uint32_t length,
                    gpu_tile *t) {
-    uint64_t chunks = divide_up(length, j->chunk);
+    uint64_t chunks = gpu_divide_up(length, j->chunk);
     uint64_t groups = gpu_tile_count(*t, j->m, columns), units = k->device->info.compute_units;
     gpu_tile each = gpu_tile_choose(k->device, j->m, columns, chunks);
     if (chunks < 2 || chunks > MAX_PARTS || columns * j->m * chunks * 4u > MAX_PARTS_BYTES ||
@@ -156,7 +152,7 @@ static bool splits(const stn_kernel *k, const job *j, uint64_t columns, uint32_t
 
 static void emit_finish(stn_kernel *k, const char *options, const job *j, ocl_arg part,
                         uint32_t columns, uint64_t chunks) {
-    ocl_range range = ocl_items(divide_up(columns, 4) * j->m, true);
+    ocl_range range = ocl_items(gpu_divide_up(columns, 4) * j->m, true);
     OCL_EMIT(k, "gpu_tile.cl", options, "conv_finish", &range, part, j->b, j->y, j->index,
              A_U(j->m), A_U(columns), A_U((uint32_t)chunks), A_U(j->b.kind != OCL_ARG_NONE),
              A_U(j->pool), A_U(j->act), A_F(j->slope), A_F(j->limit), A_ROWS(columns), A_FLAGS);
@@ -170,7 +166,7 @@ static void emit(stn_kernel *k, const job *j) {
     uint64_t all = (uint64_t)columns * j->n;
     gpu_tile t = gpu_tile_choose(k->device, j->m, all, 1);
     bool split = splits(k, j, all, length, &t);
-    uint64_t chunks = split ? divide_up(length, j->chunk) : 1;
+    uint64_t chunks = split ? gpu_divide_up(length, j->chunk) : 1;
     gpu_variant v = {.flow = j->flow.kind != OCL_ARG_NONE,
                      .inside = j->linear == 0 && j->ph == 0 && j->pw == 0,
                      .linear = j->linear,
@@ -178,9 +174,10 @@ static void emit(stn_kernel *k, const job *j) {
     gpu_tile_name(t, v, options);
     ocl_arg y = split ? A_WS(ocl_ws(k, all * j->m * chunks * 4u)) : j->y;
     /* Groups along the columns of all images that are there. */
-    ocl_range range = {{divide_up(columns, t.rn), divide_up(j->m, t.tm) * items_down(t), chunks},
-                       1u | OCL_EXACT,
-                       {items_across(t), items_down(t), 1}};
+    ocl_range range = {
+        {gpu_divide_up(columns, t.rn), gpu_divide_up(j->m, t.tm) * items_down(t), chunks},
+        1u | OCL_EXACT,
+        {items_across(t), items_down(t), 1}};
     OCL_EMIT(k, "gpu_tile.cl", options, "conv_tile", &range, j->x, j->flow, j->w_ref, j->b, y,
              j->index, j->linear == 0 ? A_TABLE(table_of(k, &j->s)) : A_NONE, A_U(j->m),
              A_U(length), A_U(j->chunk), A_U(j->weight_row), A_U(j->s.channels * j->s.plane),
@@ -330,13 +327,13 @@ bool gpu_linear_grad_x(stn_kernel *k, const vec_flow *f, ocl_arg w, ocl_view gx)
 
 static bool split_of(const stn_kernel *k, const ocl_geometry *g, uint32_t n, uint32_t shards,
                      uint32_t images, gpu_split *s) {
-    uint64_t values = (uint64_t)g->o * g->c * g->kh * g->kw, length = divide_up(n, shards);
+    uint64_t values = (uint64_t)g->o * g->c * g->kh * g->kw, length = gpu_divide_up(n, shards);
     if (!gpu_on(k) || g->h > GPU_MAX_SIDE || g->w > GPU_MAX_SIDE || g->kh > GPU_MAX_SIDE ||
         g->kw > GPU_MAX_SIDE || (uint64_t)n * g->oh * g->ow >= (UINT64_C(1) << 31)) {
         return false;
     }
     /* Chunks of a shard side by side, unless their sums would take too much memory. */
-    uint64_t parts = divide_up(length, images);
+    uint64_t parts = gpu_divide_up(length, images);
     if (parts * shards * values * 4u > MAX_PARTS_BYTES) {
         parts = 1;
     }
@@ -444,7 +441,7 @@ bool gpu_linear_grad_w(stn_kernel *k, const vec_flow *f, ocl_view x, ocl_arg gw,
     gpu_split s;
     /* A chain over the images of a shard: one chunk. */
     if (x.layout != STN_NCHW ||
-        !split_of(k, &g, x.n, shards, (uint32_t)divide_up(x.n, shards), &s)) {
+        !split_of(k, &g, x.n, shards, (uint32_t)gpu_divide_up(x.n, shards), &s)) {
         return false;
     }
     gpu_source from = {.in = f->gy.ref,
