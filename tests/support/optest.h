@@ -27,6 +27,7 @@ enum {
     OPTEST_PIXEL,   /* 0..255, u8 or f32 */
     OPTEST_POS,     /* positive, class X (variances) */
     OPTEST_SCENE,   /* class X: in each image something before one value per channel */
+    OPTEST_EXTREME, /* a bias: values whose squares overflow */
     OPTEST_MOMENT2, /* second moment of Adam, >= 0 */
 };
 

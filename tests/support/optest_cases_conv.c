@@ -199,6 +199,20 @@ static const struct block_shape {
     {{3, 2, 19, 20, 5, 14, 9, 1, 1, 0, 1, 2, 3, false}, 0, 0, 1, 0.1f},
     {{2, 2, 16, 22, 5, 7, 8, 2, 1, 1, 0, 2, 2, false}, 2, 2, 1, 0.0f},
     {{2, 1, 20, 30, 4, 16, 12, 1, 1, 0, 0, 2, 2, false}, 2, 2, 0, 0.0f},
+    /* Outputs finished tile by tile, whole blocks of channels and a part of one: relu, a slope,
+     * none, and one that makes small values large; pairs of rows from two images, a last row alone.
+     */
+    {{3, 5, 11, 13, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.0f},
+    {{3, 33, 11, 13, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.25f},
+    {{2, 5, 11, 23, 17, 3, 3, 1, 1, 1, 1, 2, 2, false}, 0, 0, 1, 4.0f},
+    {{3, 33, 12, 12, 48, 3, 3, 1, 1, 1, 1, 2, 3, false}, 2, 2, 1, 0.25f},
+    {{2, 17, 40, 36, 32, 5, 5, 1, 1, 2, 2, 2, 2, false}, 2, 2, 1, 0.0f},
+    {{3, 2, 9, 10, 20, 3, 3, 1, 1, 0, 0, 2, 3, false}, 2, 2, 1, 2.0f},
+    /* Windows of rows of the unit, whole blocks of channels. */
+    {{2, 5, 21, 20, 32, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.0f},
+    {{2, 33, 13, 14, 32, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.25f},
+    {{2, 5, 13, 16, 16, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 3, 0, 0.0f},
+    {{2, 5, 10, 14, 16, 3, 3, 1, 1, 1, 1, 2, 2, false}, 2, 2, 1, 0.0f},
 };
 
 /* Forward only, with images that have a background. */
@@ -214,6 +228,16 @@ static const struct block_shape scenes[] = {
     {{5, 1, 29, 27, 20, 5, 4, 1, 1, 1, 0, 16, 4, false}, 3, 2, 1, 0.0f},
     {{4, 3, 25, 30, 33, 3, 3, 1, 1, 1, 1, 16, 4, false}, 3, 1, 1, 0.3f},
     {{4, 2, 53, 27, 17, 3, 3, 2, 1, 1, 1, 16, 3, false}, 3, 2, 0, 0.0f},
+};
+
+/* Forward only, with biases of every size. */
+static const struct block_shape extremes[] = {
+    {{3, 5, 11, 13, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.0f},
+    {{3, 33, 6, 13, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.25f},
+    {{3, 1, 14, 14, 32, 3, 3, 1, 1, 0, 0, 2, 3, false}, 2, 2, 1, 0.0f},
+    {{3, 5, 10, 12, 48, 3, 3, 1, 1, 1, 1, 2, 3, false}, 2, 2, 1, 0.25f},
+    {{2, 5, 13, 14, 32, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.0f},
+    {{2, 5, 13, 14, 32, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.25f},
 };
 
 static stn_tensor block_y(const struct block_shape *s) {
@@ -262,12 +286,13 @@ static void block_gradient(const struct block_shape *s, const char *name, bool t
     }
 }
 
-static void block(const struct block_shape *s, const char *name, uint32_t role, bool bias) {
+static void block(const struct block_shape *s, const char *name, uint32_t role, bool bias,
+                  uint32_t bias_role) {
     optest_case c = block_case(s, STN_OP_CONV_BLOCK);
     case_in(&c, map_x(&s->conv), role, true);
     case_in(&c, weights(&s->conv), OPTEST_X, false);
     if (bias) {
-        case_in(&c, case_vector(s->conv.o), OPTEST_X, false);
+        case_in(&c, case_vector(s->conv.o), bias_role, false);
     }
     case_out(&c, block_y(s), true);
     case_out(&c, index_like(block_y(s)), true);
@@ -301,12 +326,17 @@ void cases_conv(void) {
                                          : "_relu",
                        i % 4 == 3 ? "_nobias" : "", tiles ? "_tiles" : "");
         name_shape(&s->conv, more, name);
-        block(s, name, OPTEST_X, i % 4 != 3);
+        block(s, name, OPTEST_X, i % 4 != 3, OPTEST_X);
         block_gradient(s, name, false);
         block_gradient(s, name, true);
     }
     for (uint32_t i = 0; i < sizeof scenes / sizeof scenes[0]; i++) {
         name_shape(&scenes[i].conv, "_scene", name);
-        block(&scenes[i], name, OPTEST_SCENE, true);
+        block(&scenes[i], name, OPTEST_SCENE, true, OPTEST_X);
+    }
+    for (uint32_t i = 0; i < sizeof extremes / sizeof extremes[0]; i++) {
+        name_shape(&extremes[i].conv, extremes[i].slope > 0.0f ? "_extreme_leaky" : "_extreme",
+                   name);
+        block(&extremes[i], name, OPTEST_X, true, OPTEST_EXTREME);
     }
 }

@@ -73,6 +73,12 @@ static float moment2(source *s, uint32_t data) {
     return snap(x * x, 0x1p-100f);
 }
 
+/* Biases of every size; the squares of some overflow. */
+static float extreme(source *s) {
+    static const float values[] = {0.0f, 1.0f, -3.0f, 0x1p70f, -0x1p70f, -1e-20f, 3e38f, -3e38f};
+    return values[below(s, 8)];
+}
+
 /* Coordinates that the sampler must give a defined meaning. */
 static float wild_coordinate(source *s) {
     static const float wild[] = {INFINITY, -INFINITY, NAN,   1e30f, -1e30f, 3e6f, -3e6f, 100.0f,
@@ -147,6 +153,9 @@ static void fill_real(const optest_case *c, uint32_t i, float *x) {
             break;
         case OPTEST_PIXEL:
             x[k] = (float)below(&s, 256);
+            break;
+        case OPTEST_EXTREME:
+            x[k] = extreme(&s);
             break;
         case OPTEST_MOMENT2:
             x[k] = moment2(&s, c->data);

@@ -37,6 +37,36 @@
 #include "vec_portable.h"
 #endif
 
+#if !defined(CPU_ISA_AVX512)
+/* The smaller magnitude of a, which is one, and b; a if b is none. */
+VEC vf v_least(vf a, vf b) {
+    const vf c = v_abs(b);
+    return v_select(v_lt(c, a), c, a);
+}
+/* x where x > 0, slope * x elsewhere. */
+VEC vf v_act(vf x, vf slope) {
+    return v_select(v_gt(x, v_zero()), x, v_mul(slope, x));
+}
+
+/* The place of a window that was chosen, below 256: vp_set where m is true. */
+typedef vi vp;
+VEC vp vp_zero(void) {
+    return vi_set1(0);
+}
+VEC vp vp_set1(uint32_t place) {
+    return vi_set1((int32_t)place);
+}
+VEC vp vp_select(vm m, vp yes, vp no) {
+    return vi_select(m, yes, no);
+}
+VEC vp vp_set(vp old, vm m, uint32_t place) {
+    return vi_select(m, vi_set1((int32_t)place), old);
+}
+VEC void vp_store(uint8_t *p, vp x) {
+    vi_store_u8(p, x);
+}
+#endif
+
 /* x, or +0 where |x| < limit (contract C2). NaN stays. */
 VEC vf v_snap(vf x, vf limit) {
     return v_keep_unless(v_lt(v_abs(x), limit), x);

@@ -71,6 +71,7 @@ VEC vf v_fma(vf x, vf y, vf z) {
 VEC_BINARY(v_add, _mm256_add_ps)
 VEC_BINARY(v_sub, _mm256_sub_ps)
 VEC_BINARY(v_mul, _mm256_mul_ps)
+VEC_BINARY(v_max, _mm256_max_ps) /* x > y ? x : y, as for v_gt */
 VEC_UNARY(v_floor, _mm256_floor_ps)
 VEC vf v_abs(vf x) {
     const __m256 sign = _mm256_set1_ps(-0.0f);

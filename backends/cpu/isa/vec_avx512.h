@@ -51,6 +51,18 @@ VEC vf v_sub(vf a, vf b) {
 VEC vf v_mul(vf a, vf b) {
     return _mm512_mul_ps(a, b);
 }
+/* a > b ? a : b, as for v_gt. */
+VEC vf v_max(vf a, vf b) {
+    return _mm512_max_ps(a, b);
+}
+/* The smaller magnitude; a number if one is. */
+VEC vf v_least(vf a, vf b) {
+    return _mm512_range_ps(a, b, 2 | 2 << 2);
+}
+/* x where x > 0, slope * x elsewhere. */
+VEC vf v_act(vf x, vf slope) {
+    return _mm512_mask_mul_ps(x, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_NGT_UQ), slope, x);
+}
 VEC vf v_abs(vf a) {
     return _mm512_abs_ps(a);
 }
@@ -105,6 +117,23 @@ VEC vi vi_load_u8(const uint8_t *p) {
 }
 VEC void vi_store_u8(uint8_t *p, vi x) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(x));
+}
+/* The place of a window that was chosen, below 256: vp_set where m is true. */
+typedef __m128i vp;
+VEC vp vp_zero(void) {
+    return _mm_setzero_si128();
+}
+VEC vp vp_set1(uint32_t place) {
+    return _mm_set1_epi8((char)place);
+}
+VEC vp vp_select(vm m, vp yes, vp no) {
+    return _mm_mask_mov_epi8(no, m, yes);
+}
+VEC vp vp_set(vp old, vm m, uint32_t place) {
+    return _mm_mask_mov_epi8(old, m, _mm_set1_epi8((char)place));
+}
+VEC void vp_store(uint8_t *p, vp x) {
+    _mm_storeu_si128((__m128i *)(void *)p, x);
 }
 VEC vi vi_add(vi a, vi b) {
     return _mm512_add_epi32(a, b);

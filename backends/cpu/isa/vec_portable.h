@@ -168,6 +168,10 @@ VEC vm v_nonzero(vf x) {
 VEC vf v_select(vm m, vf yes, vf no) {
     VEC_MAP(vf, (vec_f4)((m.q[i] & (vec_i4)yes.q[i]) | (~m.q[i] & (vec_i4)no.q[i])));
 }
+/* x > y ? x : y, as for v_gt. */
+VEC vf v_max(vf x, vf y) {
+    return v_select(v_gt(x, y), x, y);
+}
 VEC vf v_keep(vm m, vf x) {
     VEC_MAP(vf, (vec_f4)(m.q[i] & (vec_i4)x.q[i]));
 }

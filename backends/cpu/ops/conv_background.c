@@ -16,7 +16,7 @@ void ISA(background_plan)(forward *f, uint32_t threads, carver *c) {
         return;
     }
     b->states = f->g.c == 1 ? f->g.kh + 1 : 2;
-    b->tiles = conv_tiles(f->conv_cols);
+    b->tiles = f->tiles;
     b->key_floats = blocks_of(f->g.c) * LANES;
     b->sums_floats = (uint64_t)f->groups * b->states * GROUP;
     b->lead_count = (uint64_t)f->images * f->unit_rows * b->tiles;
@@ -127,7 +127,7 @@ void ISA(background_find)(const forward *f, uint32_t thread, const float *x, con
                 continue;
             }
             for (uint32_t t = 0, q = 0, next; t < b->tiles; t++, q = next) {
-                next = conv_tile_col(f->conv_cols, t + 1);
+                next = conv_tile_col(f->conv_cols, f->tiles, t + 1);
                 const uint64_t mask = (UINT64_C(1) << span_of(f, next - q)) - 1;
                 const uint16_t *d = dirty + q / WORD;
                 const uint64_t bits =

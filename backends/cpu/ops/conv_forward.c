@@ -4,7 +4,7 @@
  * zeros first (terms of zeros change no bit). The pool takes the value that it would among finished
  * ones, after bias and snap.
  */
-#include "conv_forward.h"
+#include "conv_finish.h"
 
 #define STREAM_BYTES (16u << 20)
 
@@ -48,126 +48,6 @@ static void clear_frames(void *user, uint32_t slot, uint32_t thread) {
     memset(f->copy + slot * f->copy_floats, 0, f->copy_floats * sizeof *f->copy);
 }
 
-/* What turns the sums of one block of 16 channels into stored values. */
-typedef struct finish {
-    vf bias, slope; /* slope 1: no activation, 0: relu */
-    vm real;        /* lanes that are channels */
-    bool steep;     /* a value below the limit of snapping may become one above it */
-    vf taint;
-} finish;
-
-VEC vf finish_conv(finish *s, const float *sum) {
-    const vf v = v_add(v_load(sum), s->bias);
-    s->taint = v_taint(s->taint, v);
-    return v;
-}
-
-/* Snap, activation, snap. If the slope is at most 1, the second one does what the first would. */
-VEC vf finish_act(const finish *s, vf v) {
-    v = s->steep ? v_snap(v, v_set1(STN_LIM_X)) : v;
-    v = v_select(v_gt(v, v_zero()), v, v_mul(s->slope, v));
-    return v_keep(s->real, v_snap(v, v_set1(STN_LIM_X)));
-}
-
-/* A window as finish_window takes it, of snapped values. */
-static __attribute__((noinline)) vi snapped_window(const finish *s, uint32_t places, uint32_t kw,
-                                                   const float *at, uint64_t row) {
-    vf best = v_snap(v_add(v_load(at), s->bias), v_set1(STN_LIM_X));
-    vi where = vi_set1(0);
-    for (uint32_t i = 1; i < places; i++) {
-        const float *sum = at + i / kw * row + i % kw * GROUP;
-        const vf v = v_snap(v_add(v_load(sum), s->bias), v_set1(STN_LIM_X));
-        const vm better = v_gt(v, best);
-        best = v_select(better, v, best);
-        where = vi_select(better, vi_set1((int32_t)i), where);
-    }
-    return where;
-}
-
-/* The largest value of a window and its place. Snapping changes the order of values only where
- * they are below its limit: all that matters is whether the largest is. */
-VEC vf finish_window(finish *s, const uint32_t kh, const uint32_t kw, const float *at, uint64_t row,
-                     vi *where) {
-    vf best = finish_conv(s, at);
-    *where = vi_set1(0);
-    for (uint32_t i = 1; i < kh * kw; i++) {
-        const vf v = finish_conv(s, at + i / kw * row + i % kw * GROUP);
-        const vm better = v_gt(v, best);
-        best = v_select(better, v, best);
-        *where = vi_select(better, vi_set1((int32_t)i), *where);
-    }
-    if (vm_bits(vm_and(s->real, v_lt(v_abs(best), v_set1(STN_LIM_X)))) != 0) {
-        *where = snapped_window(s, kh * kw, kw, at, row);
-    }
-    return best;
-}
-
-/* One row of values without a pool, past the caches if that pays. */
-VEC void finish_plain(finish *s, uint32_t cols, const bool stream, const float *sums, float *y) {
-    for (uint32_t q = 0; q < cols; q++) {
-        const vf v = finish_act(s, finish_conv(s, sums + (uint64_t)q * GROUP));
-        if (stream) {
-            v_stream(y + q * LANES, v);
-        } else {
-            v_store(y + q * LANES, v);
-        }
-    }
-}
-
-/* One row of windows: sums points to the row's first pixel, row and pixel are strides in floats. */
-VEC void finish_row(finish *s, const conv_geom *g, const uint32_t kh, const uint32_t kw,
-                    const uint32_t sw, const float *sums, uint64_t row, float *y, uint8_t *index) {
-    for (uint32_t q = 0; q < g->pow; q++) {
-        vi where;
-        const vf best = finish_window(s, kh, kw, sums + (uint64_t)q * sw * GROUP, row, &where);
-        v_store(y + q * LANES, finish_act(s, best));
-        vi_store_u8(index + q * LANES, where);
-    }
-}
-
-/* Stores `rows` pooled rows of one image from pooled row `top` on, one block of channels. */
-static void finish_image(finish *s, const forward *f, const float *sums, uint64_t out, uint32_t top,
-                         uint32_t rows) {
-    const conv_geom *g = &f->g;
-    float *y = f->call->out[0];
-    uint8_t *index = g->pooled ? f->call->out[1] : NULL;
-    const uint64_t row = (uint64_t)f->conv_cols * GROUP;
-    for (uint32_t r = 0; r < rows; r++) {
-        const float *from = sums + r * g->pool_sh * row;
-        const uint64_t to = out + (uint64_t)(top + r) * g->pow * LANES;
-        if (!g->pooled && f->stream) {
-            finish_plain(s, g->pow, true, from, y + to);
-        } else if (!g->pooled) {
-            finish_plain(s, g->pow, false, from, y + to);
-        } else if (g->pool_kh == 2 && g->pool_kw == 2 && g->pool_sw == 2) {
-            finish_row(s, g, 2, 2, 2, from, row, y + to, index + to);
-        } else {
-            finish_row(s, g, g->pool_kh, g->pool_kw, g->pool_sw, from, row, y + to, index + to);
-        }
-    }
-}
-
-static void finish_unit(const forward *f, uint32_t block, uint32_t image, uint32_t images,
-                        uint32_t top, uint32_t rows, const float *sums) {
-    const conv_geom *g = &f->g;
-    const stn_kernel *k = f->call->kernel;
-    const uint32_t lanes = min_u32(LANES, g->o - block * LANES);
-    const float *bias = k->n_in > 2 ? f->call->in[2] : NULL;
-    const float slope = g->act ? g->slope : 1.0f;
-    finish s = {.bias = bias == NULL ? v_zero() : v_load_n(bias + block * LANES, lanes),
-                .slope = v_set1(slope),
-                .real = vm_first(lanes),
-                .steep = slope > 1.0f || slope < -1.0f,
-                .taint = v_zero()};
-    const uint64_t plane = (uint64_t)g->poh * g->pow * LANES;
-    for (uint32_t i = 0; i < images; i++) {
-        const uint64_t out = ((uint64_t)(image + i) * blocks_of(g->o) + block) * plane;
-        finish_image(&s, f, sums + (uint64_t)i * f->conv_rows * f->conv_cols * GROUP, out, top,
-                     rows);
-    }
-    flag_seen(f->call, v_seen(vi_set1(0), v_keep(s.real, s.taint)));
-}
-
 /* What the thread will probably read after this unit: of the same image the rows from padded row
  * `below` on, or the images of its next task. */
 static ahead ahead_of(const forward *f, uint32_t image, uint32_t images, uint32_t below) {
@@ -188,7 +68,7 @@ static ahead ahead_of(const forward *f, uint32_t image, uint32_t images, uint32_
         a.pieces = later < end ? 1 : 0;
         a.floats = min_u32(images, (uint32_t)(end - later)) * f->x.image;
     }
-    const uint64_t tiles = (rows + 1) / 2 * conv_tiles(f->conv_cols);
+    const uint64_t tiles = (rows + 1) / 2 * f->tiles;
     a.left = a.floats;
     a.step = a.floats * a.pieces / (tiles * f->groups * ceil_div(f->depth, f->chunk)) + LANES;
     return a;
@@ -220,13 +100,17 @@ static void forward_unit(const forward *f, uint32_t thread, uint32_t image, uint
     float *carried = f->carried + thread * f->carried_floats;
     ahead next = ahead_of(f, image, images, first_row + (conv_rows - 1) * g->sh + g->kh);
     for (uint32_t group = 0; group < f->groups; group++, carried += carry) {
-        const uint32_t vectors = min_u32(TILE_V, blocks_of(g->o) - group * TILE_V);
-        memcpy(sums, carried, kept * row * sizeof *sums);
-        ISA(forward_sums)(f, thread, group, source, images, conv_rows, sums + kept * row, &next);
-        for (uint32_t v = 0; v < vectors; v++) {
-            finish_unit(f, group * TILE_V + v, image, images, top, rows, sums + v * LANES);
+        unit_finish u = ISA(finish_start)(f, group, image, top);
+        if (f->direct) {
+            ISA(forward_sums)(f, thread, group, source, images, conv_rows, sums, &next, &u);
+        } else {
+            memcpy(sums, carried, kept * row * sizeof *sums);
+            ISA(forward_sums)
+            (f, thread, group, source, images, conv_rows, sums + kept * row, &next, NULL);
+            ISA(finish_unit)(&u, images, rows, sums);
+            memcpy(carried, sums + rows * g->pool_sh * row, carry * sizeof *sums);
         }
-        memcpy(carried, sums + rows * g->pool_sh * row, carry * sizeof *sums);
+        ISA(finish_end)(&u);
     }
 }
 

@@ -39,7 +39,9 @@ typedef struct forward {
     uint32_t groups, depth, chunk;
     uint32_t part; /* input channels whose weights stay in the first-level cache */
     bool padded;
-    bool tiled; /* conv_tile.h serves; otherwise isa/tile.h */
+    bool tiled;     /* conv_tile.h serves; otherwise isa/tile.h */
+    bool direct;    /* every tile can be finished alone */
+    uint32_t tiles; /* of conv_tile.h in a row */
     background bg;
     /* Workspace. */
     float *packed;      /* [groups][depth][GROUP] */
@@ -62,6 +64,16 @@ typedef struct ahead {
     uint64_t left, step;  /* of the present piece; to ask for at a tile */
 } ahead;
 
+/* Pixels of a tile of conv_tile.h: up to two rows, which may belong to two of the unit's images. */
+typedef struct tile_place {
+    uint32_t image[2], line[2]; /* of each row; lines count rows of the convolution */
+    uint32_t rows, col, width;
+} tile_place;
+#define TILE_PITCH                                                                                 \
+    (CONV_TILE_MOST * GROUP) /* floats between rows of a tile that is to be finished */
+
+typedef struct unit_finish unit_finish; /* conv_finish.h */
+
 /* Rows of the convolution under that many rows of the pool. */
 static inline uint32_t conv_rows_of(const conv_geom *g, uint32_t pooled_rows) {
     return (pooled_rows - 1) * g->pool_sh + g->pool_kh;
@@ -73,9 +85,11 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
 /* Before the units of a call; `packed` is the caller's. */
 void ISA(forward_tables)(const forward *f);
 /* Sums of a group of output channels for the first conv_rows rows of a unit, whose first image
- * begins at `source`: [image][conv_rows][conv_cols][GROUP]. next may be NULL. */
+ * begins at `source`: [image][conv_rows][conv_cols][GROUP], or all finished by `u`, if that is not
+ * NULL (`direct` plans only). next may be NULL. */
 void ISA(forward_sums)(const forward *f, uint32_t thread, uint32_t group, const float *source,
-                       uint32_t images, uint32_t conv_rows, float *sums, ahead *next);
+                       uint32_t images, uint32_t conv_rows, float *sums, ahead *next,
+                       unit_finish *u);
 
 /* Fills in the plan of `f->bg`; with a workspace its pointers too. */
 void ISA(background_plan)(forward *f, uint32_t threads, carver *c);

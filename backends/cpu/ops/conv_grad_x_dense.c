@@ -112,7 +112,7 @@ static void dense_task(void *user, uint32_t unit, uint32_t thread) {
         const uint32_t rows = min_u32(f->rows, d->g.h - top);
         const float *source = frames + (uint64_t)top * f->g.w * LANES;
         for (uint32_t group = 0; group < f->groups; group++) {
-            ISA(forward_sums)(f, thread, group, source, images, rows, sums, NULL);
+            ISA(forward_sums)(f, thread, group, source, images, rows, sums, NULL, NULL);
             for (uint32_t v = 0; v < TILE_V && group * TILE_V + v < blocks_of(d->g.c); v++) {
                 store_unit(d, group * TILE_V + v, image, images, top, rows, sums + v * LANES);
             }

@@ -7,7 +7,7 @@
  * kept for the next one, if there are enough images to give a task all bands of one. Tiles leave
  * out what lies on the background of an image.
  */
-#include "conv_forward.h"
+#include "conv_finish.h"
 
 #define UNIT_PIXELS 1024u
 #define PART_BYTES (28u << 10)
@@ -43,6 +43,20 @@ static bool forward_tiled(const forward *f) {
            cols * 100u >= widest * CONV_TILE_FULL;
 }
 
+/* Tiles in a row, such that they can be finished one by one if there is a way. */
+static void plan_tiles(forward *f) {
+    const conv_geom *g = &f->g;
+    const bool halves = g->pool_kh == 2 && g->pool_kw == 2 && g->pool_sh == 2 && g->pool_sw == 2;
+    f->tiled = forward_tiled(f);
+    f->tiles = conv_tiles(f->conv_cols);
+    if (halves && f->conv_cols % CONV_TILE_EVEN == 0) {
+        f->tiles = f->conv_cols / CONV_TILE_EVEN;
+        f->direct = f->tiled;
+    } else {
+        f->direct = f->tiled && !g->pooled;
+    }
+}
+
 /* A chunk has some 50 KB of weights, which every tile would read from the second-level cache: all
  * tiles of a unit take a part of its channels first, then the next. */
 static uint32_t part_of(const forward *f) {
@@ -65,7 +79,7 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
     f.source_rows = f.padded ? f.unit_rows : g->h;
     f.source_cols = f.padded ? g->w + 2 * g->pw : g->w;
     f.source = map_of(layout, g->c, f.source_rows, f.source_cols);
-    f.tiled = forward_tiled(&f);
+    plan_tiles(&f);
     f.sums_floats = (uint64_t)(f.pixels + TILE_P) * GROUP + APART;
     f.carried_floats = (uint64_t)f.groups * f.carry * f.conv_cols * GROUP;
     f.copy_floats = f.padded ? f.images * f.source.image : 0;
@@ -120,10 +134,11 @@ void ISA(forward_tables)(const forward *f) {
 typedef struct tiles {
     const conv_tile_fn *run;      /* by width */
     const float *source, *w;      /* w: the weights of the chunk */
-    const float *start;           /* [rows][conv_cols][GROUP] or NULL: all alike */
-    float *out;                   /* [rows][conv_cols][GROUP] */
+    const float *start, *add;     /* [rows][conv_cols][GROUP], or NULL: all alike, nothing */
+    float *out;                   /* [rows][conv_cols][GROUP], or of a tile that is finished */
     uint32_t thread, group, rows; /* rows: of pixels, of all images */
     ahead *next;
+    unit_finish *finish; /* of the last chunk's tiles, or NULL */
 } tiles;
 
 static void ask_ahead(ahead *a) {
@@ -157,7 +172,7 @@ static bool skip_background(const forward *f, const tiles *t, conv_tile *job, ui
     const conv_geom *g = &f->g;
     const uint32_t clear = min_u32(lead, g->kh);
     if (clear == g->kh) {
-        if (!job->add) {
+        if (job->add == NULL || t->finish != NULL) {
             fill_tile(job, width, background_sums(f, t->thread, t->group, f->bg.states - 1));
         }
         return true;
@@ -174,58 +189,73 @@ static bool skip_background(const forward *f, const tiles *t, conv_tile *job, ui
 /* Sums of two rows of pixels over the channels of one chunk, from row `row` of the unit on. The two
  * may belong to different images. */
 static void row_tiles(const forward *f, const tiles *t, conv_tile *job, uint32_t row) {
-    const uint32_t cols = f->conv_cols, count = conv_tiles(cols);
-    uint32_t image[2], line[2];
+    const uint32_t cols = f->conv_cols;
+    const ptrdiff_t pitch = (ptrdiff_t)cols * GROUP;
+    tile_place at = {.rows = min_u32(2, t->rows - row)};
+    uint32_t line[2];
     const float *x[2];
-    job->rows = min_u32(2, t->rows - row);
     for (uint32_t i = 0; i < 2; i++) {
-        const uint32_t at = min_u32(row + i, t->rows - 1);
-        image[i] = at / f->conv_rows;
-        line[i] = at % f->conv_rows * f->g.sh;
-        x[i] = t->source + image[i] * f->source.image +
+        const uint32_t r = min_u32(row + i, t->rows - 1);
+        at.image[i] = r / f->conv_rows;
+        at.line[i] = r % f->conv_rows;
+        line[i] = at.line[i] * f->g.sh;
+        x[i] = t->source + at.image[i] * f->source.image +
                (uint64_t)line[i] * f->source_cols * f->source.step;
     }
+    if (t->finish != NULL) {
+        ISA(finish_lines)(t->finish, &at);
+    }
+    job->rows = at.rows;
     job->row_step = x[1] - x[0];
     job->start_step = t->start != NULL ? GROUP : 0;
-    job->start_pitch = t->start != NULL && job->rows > 1 ? job->out_pitch : 0;
-    for (uint32_t i = 0, col = 0, next; i < count; i++, col = next) {
-        next = conv_tile_col(cols, i + 1);
-        job->x = x[0] + (uint64_t)col * f->source.step;
-        job->out = t->out + ((uint64_t)row * cols + col) * GROUP;
-        if (t->start != NULL) {
-            job->start = t->start + ((uint64_t)row * cols + col) * GROUP;
-        }
+    job->start_pitch = t->start != NULL && job->rows > 1 ? pitch : 0;
+    job->add_pitch = job->rows > 1 ? pitch : 0;
+    job->out_pitch = t->finish != NULL ? (ptrdiff_t)TILE_PITCH : pitch;
+    for (uint32_t i = 0, next; i < f->tiles; i++, at.col = next) {
+        next = conv_tile_col(cols, f->tiles, i + 1);
+        at.width = next - at.col;
+        const uint64_t place = ((uint64_t)row * cols + at.col) * GROUP;
+        job->x = x[0] + (uint64_t)at.col * f->source.step;
+        job->out = t->finish != NULL ? t->out : t->out + place;
+        job->start = t->start != NULL ? t->start + place : job->start;
+        job->add = t->add != NULL ? t->add + place : NULL;
+        bool done = false;
         if (f->bg.used) {
-            const uint32_t lead = min_u32(background_lead(f, t->thread, image[0], line[0], i),
-                                          background_lead(f, t->thread, image[1], line[1], i));
-            if (skip_background(f, t, job, next - col, lead)) {
-                continue;
-            }
+            const uint32_t lead = min_u32(background_lead(f, t->thread, at.image[0], line[0], i),
+                                          background_lead(f, t->thread, at.image[1], line[1], i));
+            done = skip_background(f, t, job, at.width, lead);
         }
-        if (t->next != NULL) {
+        if (!done && t->next != NULL) {
             ask_ahead(t->next);
         }
-        t->run[next - col - CONV_TILE_LEAST](job);
+        if (!done) {
+            t->run[at.width - CONV_TILE_LEAST](job);
+        }
+        if (t->finish != NULL) {
+            ISA(finish_tile)(t->finish, &at, t->out);
+        }
     }
 }
 
 /* unit_sums with tiles of conv_tile.h. */
-static void unit_tiles(const forward *f, tiles *t, uint32_t vectors, float *sums) {
+static void unit_tiles(const forward *f, tiles *t, uint32_t vectors, float *sums, unit_finish *u) {
     const conv_geom *g = &f->g;
     const uint32_t taps = g->kh * g->kw, chunk = f->chunk / taps;
     static const float zeros[GROUP];
+    _Alignas(64) float close[2 * TILE_PITCH];
     float *partial = f->partial + t->thread * f->sums_floats;
     t->run = ISA(conv_tile_kernels)(vectors, g->kw, f->source.step);
     for (uint32_t c = 0, end, next; c < g->c; c = next) {
         end = min_u32(g->c, (c / chunk + 1) * chunk);
         next = min_u32(end, c + f->part);
-        conv_tile job = {.kw = g->kw, .start = zeros, .out_pitch = (ptrdiff_t)f->conv_cols * GROUP};
+        conv_tile job = {.kw = g->kw, .start = zeros};
         job.line = f->line + (uint64_t)c * g->kh;
         job.lines = (next - c) * g->kh;
         job.w = t->w = f->packed + ((uint64_t)t->group * f->depth + (uint64_t)c * taps) * GROUP;
         t->start = c % chunk > 0 ? partial : NULL;
-        t->out = next < end ? partial : sums;
-        job.add = next == end && c >= chunk;
+        t->add = next == end && c >= chunk ? sums : NULL;
+        t->finish = next == g->c ? u : NULL;
+        t->out = next < end ? partial : t->finish != NULL ? close : sums;
         for (uint32_t row = 0; row < t->rows; row += 2) {
             row_tiles(f, t, &job, row);
         }
@@ -253,12 +283,13 @@ static void unit_sums(const forward *f, const float *source, uint32_t group, uin
 }
 
 void ISA(forward_sums)(const forward *f, uint32_t thread, uint32_t group, const float *source,
-                       uint32_t images, uint32_t conv_rows, float *sums, ahead *next) {
+                       uint32_t images, uint32_t conv_rows, float *sums, ahead *next,
+                       unit_finish *u) {
     const uint32_t vectors = min_u32(TILE_V, blocks_of(f->g.o) - group * TILE_V);
     const uint32_t rows = images > 1 ? images * f->conv_rows : conv_rows;
     if (f->tiled) {
         tiles t = {.source = source, .thread = thread, .group = group, .rows = rows, .next = next};
-        unit_tiles(f, &t, vectors, sums);
+        unit_tiles(f, &t, vectors, sums, u);
     } else {
         unit_sums(f, source, group, vectors, rows * f->conv_cols, sums);
     }

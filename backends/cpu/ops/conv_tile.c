@@ -51,16 +51,23 @@ VEC void tile_body(const conv_tile *job, const uint32_t cols, const uint32_t vec
             b += step;
         }
     }
+    const uint32_t rows = job->rows;
+    const float *add = job->add;
+    const ptrdiff_t add_pitch = job->add_pitch, out_pitch = job->out_pitch;
+    float *out = job->out;
     UNROLL
     for (uint32_t p = 0; p < 2 * cols; p++) {
-        if (p >= cols && job->rows < 2) {
+        if (p >= cols && rows < 2) {
             break;
         }
-        float *out = job->out + (p < cols ? 0 : job->out_pitch) + p % cols * group;
+        const uint32_t at = p % cols * group;
         UNROLL
         for (uint32_t v = 0; v < vectors; v++) {
-            float *to = out + v * LANES;
-            v_store(to, job->add ? v_add(v_load(to), acc[p][v]) : acc[p][v]);
+            const vf sum =
+                add == NULL
+                    ? acc[p][v]
+                    : v_add(v_load(add + (p < cols ? 0 : add_pitch) + at + v * LANES), acc[p][v]);
+            v_store(out + (p < cols ? 0 : out_pitch) + at + v * LANES, sum);
         }
     }
 }

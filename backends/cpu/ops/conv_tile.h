@@ -17,17 +17,21 @@
 
 /* Widths of tiles: any row of CONV_TILE_LEAST pixels or more can be cut into them. Rows that fill
  * less than CONV_TILE_FULL percent of the widest tiles are faster in tiles of terms; with 32
- * registers even narrow ones load less than those. */
+ * registers even narrow ones load less than those. CONV_TILE_EVEN: the even width that is as fast
+ * as the widest, or one that no row has. */
 #if defined(CPU_ISA_AVX512)
 #define CONV_TILE_LEAST 3u
+#define CONV_TILE_EVEN 4u
 #define CONV_TILE_MOST 5u
 #define CONV_TILE_FULL 0u
 #elif defined(CPU_ISA_AVX2)
 #define CONV_TILE_LEAST 2u
+#define CONV_TILE_EVEN UINT32_MAX
 #define CONV_TILE_MOST 3u
 #define CONV_TILE_FULL 80u
 #else
 #define CONV_TILE_LEAST 1u
+#define CONV_TILE_EVEN 2u
 #define CONV_TILE_MOST 2u
 #define CONV_TILE_FULL 80u
 #endif
@@ -43,10 +47,11 @@ typedef struct conv_tile {
      * pixels start alike */
     const float *start;
     ptrdiff_t start_pitch, start_step;
-    float *out; /* [r][q][TILE_V][16], rows out_pitch floats apart */
-    ptrdiff_t out_pitch;
+    /* [r][q][TILE_V][16], rows so many floats apart: out = add + acc, or acc if add is NULL */
+    const float *add;
+    float *out;
+    ptrdiff_t add_pitch, out_pitch;
     uint32_t rows; /* 1: the second row is not stored */
-    bool add;      /* out = out + acc instead of out = acc: a later chunk */
 } conv_tile;
 
 typedef void (*conv_tile_fn)(const conv_tile *job);
@@ -55,12 +60,11 @@ typedef void (*conv_tile_fn)(const conv_tile *job);
  * (1 or 16) between pixels. */
 const conv_tile_fn *ISA(conv_tile_kernels)(uint32_t vectors, uint32_t kw, uint32_t step);
 
-/* Tiles of a row of `cols` pixels; tile t has conv_tile_col(t + 1) - conv_tile_col(t) of them. */
+/* Tiles of a row of `cols` pixels, at least; pixels before tile t of `tiles`. */
 static inline uint32_t conv_tiles(uint32_t cols) {
     return ceil_div(cols, CONV_TILE_MOST);
 }
-static inline uint32_t conv_tile_col(uint32_t cols, uint32_t t) {
-    const uint32_t tiles = conv_tiles(cols);
+static inline uint32_t conv_tile_col(uint32_t cols, uint32_t tiles, uint32_t t) {
     return t * (cols / tiles) + min_u32(t, cols % tiles);
 }
 
