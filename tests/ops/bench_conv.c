@@ -1,27 +1,25 @@
-/* Times convolution blocks of the CPU backend on one thread: forward, input and weight gradient.
+/* Times convolution blocks of the CPU backend: forward, input and weight gradient.
  *
- *     bench_conv layers [batch [kernel set [prefix of layers' names [operators, of f, x and w]]]]
+ *     bench_conv layers [batch [kernel set [prefix of layers' names [operators, of f, x and w
+ *                       [threads]]]]]
  *     bench_conv sweep  [batch [kernel set]]
  *
- * layers: those of the study's networks, in GFLOP/s of processor time (minimum of some runs), dense
- * work counted, and the forward's share of the peak of multiply-adds (the greater of those measured
- * before and after it, because a shared machine's clock drifts); of a gradient behind a pool or
- * dropout also how many times faster it is than without them. sweep: unusual shapes against the
- * usual shape next to them that does no less work (stride 1, an odd kernel, whole blocks of
- * channels, a map of a multiple of 8); printed are those that take more than WORST times as long,
- * and the worst of each operator.
+ * All figures are medians of two things that run in turn, ratios those of the pairs. layers: those
+ * of the study's networks, dense work counted. A forward convolution runs in turn with
+ * multiply-adds in registers for the same time on as many threads (1 if not given), a gradient in
+ * turn with that of the same layer without pool and zeros. sweep: unusual shapes against the usual
+ * shape next to them that does no less work (stride 1, an odd kernel, whole blocks of channels, a
+ * map of a multiple of 8); printed are those that take more than WORST times as long, and the worst
+ * of each operator.
  */
-#define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "optest.h"
+#include "bench.h"
 
-#define SECONDS 0.25 /* of runs for a figure, but at least MIN_RUNS */
-#define MIN_RUNS 4u
+#define SECONDS 0.5 /* of runs for a figure */
 #define SWEEP_SECONDS 0.01
 #define WORST 3.0
 
@@ -47,6 +45,8 @@ static const layer layers[] = {
 
 /* One operator on a layer. */
 typedef struct bench {
+    layer layer;
+    bench_op run;
     stn_op_desc desc;
     stn_op_params params;
     stn_tensor in[STN_MAX_IN], out[STN_MAX_OUT];
@@ -65,7 +65,8 @@ static void bench_of(bench *b, const layer *l, uint32_t op, uint32_t batch) {
     const stn_tensor y = map(STN_NC16, batch, l->o, pooled, pooled);
     stn_tensor index = y;
     index.dtype = STN_U8;
-    *b = (bench){.desc = {.struct_size = sizeof b->desc, .op = op, .params = &b->params},
+    *b = (bench){.layer = *l,
+                 .desc = {.struct_size = sizeof b->desc, .op = op, .params = &b->params},
                  .params = {.struct_size = sizeof b->params}};
     b->params.block = (stn_conv_block_params){
         .struct_size = sizeof(stn_conv_block_params),
@@ -86,16 +87,13 @@ static void bench_of(bench *b, const layer *l, uint32_t op, uint32_t batch) {
     memcpy(b->out, outs[forward], sizeof outs[0]);
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Random values and, of an index, places in a window; zeros: quarters of the values that are zero.
- */
-static void fill(const stn_tensor *t, uint32_t places, uint32_t zeros, void *data) {
+/* Random values and, of an index, places in a window; some of the gradients are zero. */
+static void fill(void *user, const stn_tensor *t, bool output, uint32_t index, void *data) {
     static uint32_t state = 1;
+    const bench *b = user;
+    const bool gradient = b->desc.op != STN_OP_CONV_BLOCK && !output && index == 0;
+    const uint32_t places = b->layer.pool > 0 ? b->layer.pool * b->layer.pool : 1;
+    const uint32_t zeros = gradient ? b->layer.zeros : 0;
     for (uint64_t i = 0; i < stn_tensor_elems(t); i++) {
         state = state * 1664525u + 1013904223u;
         if (t->dtype == STN_U8) {
@@ -107,135 +105,91 @@ static void fill(const stn_tensor *t, uint32_t places, uint32_t zeros, void *dat
     }
 }
 
-static int32_t place(optest_dev *dev, const stn_tensor *t, const layer *l, uint32_t zeros,
-                     stn_ref *ref, stn_err *err) {
-    const uint64_t bytes = stn_tensor_bytes(t);
-    void *data = malloc(bytes);
-    if (data == NULL) {
-        return stn_fail(err, STN_E_NOMEM, "no memory");
-    }
-    fill(t, l->pool > 0 ? l->pool * l->pool : 1, zeros, data);
-    int32_t status = dev->backend->buf_alloc(dev->device, bytes, &ref->buf, err);
-    status = status != STN_OK ? status : dev->backend->write(dev->stream, *ref, data, bytes, err);
-    free(data);
-    return status;
-}
-
-/* Shortest run in seconds. */
-static int32_t measure(optest_dev *dev, const layer *l, bench *b, double seconds, double *best,
-                       stn_err *err) {
-    const stn_backend *v = dev->backend;
-    const float scalars[4] = {1.0f, 0, 0, 0};
-    const stn_step step = {.struct_size = sizeof step,
-                           .count = b->in[0].dim[0],
-                           .seed = 1,
-                           .n_scalars = 4,
-                           .scalar = scalars};
-    stn_support support = {.struct_size = sizeof support};
-    stn_ref in[STN_MAX_IN] = {{0}}, out[STN_MAX_OUT] = {{0}}, work = {0};
-    stn_kernel *kernel;
-    STN_TRY(v->op_query(dev->device, &b->desc, &support, err));
-    STN_TRY(v->op_prepare(dev->device, &b->desc, &kernel, err));
-    for (uint32_t i = 0; i < b->desc.n_in; i++) {
-        const bool gradient = b->desc.op != STN_OP_CONV_BLOCK && i == 0;
-        STN_TRY(place(dev, &b->in[i], l, gradient ? l->zeros : 0, &in[i], err));
-    }
-    for (uint32_t i = 0; i < b->desc.n_out; i++) {
-        STN_TRY(place(dev, &b->out[i], l, 0, &out[i], err));
-    }
-    STN_TRY(v->buf_alloc(dev->device, support.workspace + 1, &work.buf, err));
-    const stn_run_args args = {sizeof args, 0, in, out, work, {NULL, 0}, &step};
-    *best = INFINITY;
-    const double begin = now();
-    for (uint32_t r = 0; r < MIN_RUNS || now() - begin < seconds; r++) {
-        const double start = now();
-        STN_TRY(v->op_run(dev->stream, kernel, &args, err));
-        *best = fmin(*best, now() - start);
-    }
-    for (uint32_t i = 0; i < b->desc.n_in; i++) {
-        v->buf_free(in[i].buf);
-    }
-    for (uint32_t i = 0; i < b->desc.n_out; i++) {
-        v->buf_free(out[i].buf);
-    }
-    v->buf_free(work.buf);
-    v->op_free(kernel);
-    return STN_OK;
-}
-
-static int32_t peak_of(optest_dev *dev, double *flops, stn_err *err) {
-    stn_peaks peaks = {.struct_size = sizeof peaks};
-    STN_TRY(dev->backend->peaks(dev->device, &peaks, err));
-    *flops = peaks.flops;
-    return STN_OK;
-}
-
-/* How many times faster than without pool and zeros a gradient is that takes `best` seconds. */
-static int32_t show_ratio(optest_dev *dev, const layer *l, uint32_t op, uint32_t batch, double best,
+static int32_t open_bench(bench *b, optest_dev *dev, const layer *l, uint32_t op, uint32_t batch,
                           stn_err *err) {
-    layer dense = *l;
-    dense.pool = dense.pool_stride = dense.zeros = 0;
+    bench_of(b, l, op, batch);
+    return bench_open(&b->run, dev, &b->desc, batch, fill, b, err);
+}
+
+/* The same operator on two layers in turn. */
+static int32_t compare(optest_dev *dev, const layer *one, const layer *two, uint32_t op,
+                       uint32_t batch, double seconds, bench_pair *pair, stn_err *err) {
+    bench a, b;
+    STN_TRY(open_bench(&a, dev, one, op, batch, err));
+    STN_TRY(open_bench(&b, dev, two, op, batch, err));
+    STN_TRY(bench_pairs(bench_run, &a.run, bench_run, &b.run, seconds, pair, err));
+    bench_close(&a.run);
+    bench_close(&b.run);
+    return STN_OK;
+}
+
+/* A forward operator and the peak in turn, both for the same time. */
+static int32_t show_forward(optest_dev *dev, bench_peak *peak, const layer *l, uint32_t batch,
+                            stn_err *err) {
     bench b;
-    double other;
+    bench_pair pair;
+    double once;
+    STN_TRY(open_bench(&b, dev, l, STN_OP_CONV_BLOCK, batch, err));
+    STN_TRY(bench_run(&b.run, &once, err));
+    STN_TRY(bench_run(&b.run, &once, err));
+    bench_peak_last(peak, once);
+    STN_TRY(bench_pairs(bench_run, &b.run, bench_peak_run, peak, SECONDS, &pair, err));
+    bench_close(&b.run);
+    const double most = bench_peak_flop(peak);
+    printf(" %9.1f %9.1f %6.1f", b.flop / pair.first * 1e-9, most / pair.second * 1e-9,
+           100.0 * pair.ratio * b.flop / most);
+    return STN_OK;
+}
+
+/* A gradient, and how many times faster it is than without pool and zeros. */
+static int32_t show_gradient(optest_dev *dev, const layer *l, uint32_t op, uint32_t batch,
+                             stn_err *err) {
+    layer dense = *l;
+    bench b;
+    bench_pair pair;
+    dense.pool = dense.pool_stride = dense.zeros = 0;
+    bench_of(&b, l, op, batch);
+    STN_TRY(compare(dev, l, &dense, op, batch, SECONDS, &pair, err));
+    printf(" %9.1f", b.flop / pair.first * 1e-9);
     if (l->pool == 0 && l->zeros == 0) {
         printf(" %8s", "");
-        return STN_OK;
+    } else {
+        printf(" %7.2fx", pair.ratio);
     }
-    bench_of(&b, &dense, op, batch);
-    STN_TRY(measure(dev, &dense, &b, SECONDS, &other, err));
-    printf(" %7.2fx", other / best);
     return STN_OK;
 }
 
-/* Figures of the operators named by `ops`; *peak: the one measured last. */
-static int32_t show_layer(optest_dev *dev, const layer *l, uint32_t batch, const char *ops,
-                          double *peak, stn_err *err) {
-    printf("%-14s", l->name);
-    for (uint32_t op = STN_OP_CONV_BLOCK; op <= STN_OP_CONV_BLOCK_GRAD_W; op++) {
-        bench b;
-        double best, before = *peak;
-        if (strchr(ops, "fxw"[op - STN_OP_CONV_BLOCK]) == NULL) {
-            continue;
-        }
-        bench_of(&b, l, op, batch);
-        STN_TRY(measure(dev, l, &b, SECONDS, &best, err));
-        printf(" %9.1f", b.flop / best * 1e-9);
-        if (op != STN_OP_CONV_BLOCK) {
-            STN_TRY(show_ratio(dev, l, op, batch, best, err));
-        } else {
-            STN_TRY(peak_of(dev, peak, err));
-            printf(" %6.1f", 100.0 * b.flop / best / fmax(before, *peak));
-        }
-        fflush(stdout);
-    }
-    printf("\n");
-    return STN_OK;
-}
-
-static int32_t show_layers(optest_dev *dev, uint32_t batch, const char *prefix, const char *ops,
-                           stn_err *err) {
-    double peak = 0;
-    STN_TRY(peak_of(dev, &peak, err));
-    printf("GFLOP/s; peak %.1f\n%-14s", peak * 1e-9, "layer");
+static int32_t show_layers(optest_dev *dev, uint32_t threads, uint32_t batch, const char *prefix,
+                           const char *ops, stn_err *err) {
+    static const char *const heads[] = {"   forward      peak      %", "    grad x  x dense",
+                                        "    grad w  x dense"};
+    bench_peak *peak;
+    STN_TRY(bench_peak_open(dev, threads, &peak, err));
+    printf("%-14s", "GFLOP/s");
     for (uint32_t i = 0; i < 3; i++) {
-        static const char *const heads[] = {"   forward      %", "    grad x  x dense",
-                                            "    grad w  x dense"};
         fputs(strchr(ops, "fxw"[i]) == NULL ? "" : heads[i], stdout);
     }
     printf("\n");
     for (size_t i = 0; i < N_LAYERS; i++) {
-        if (strncmp(layers[i].name, prefix, strlen(prefix)) == 0) {
-            STN_TRY(show_layer(dev, &layers[i], batch, ops, &peak, err));
+        const layer *l = &layers[i];
+        if (strncmp(l->name, prefix, strlen(prefix)) != 0) {
+            continue;
         }
+        printf("%-14s", l->name);
+        if (strchr(ops, 'f') != NULL) {
+            STN_TRY(show_forward(dev, peak, l, batch, err));
+        }
+        if (strchr(ops, 'x') != NULL) {
+            STN_TRY(show_gradient(dev, l, STN_OP_CONV_BLOCK_GRAD_X, batch, err));
+        }
+        if (strchr(ops, 'w') != NULL) {
+            STN_TRY(show_gradient(dev, l, STN_OP_CONV_BLOCK_GRAD_W, batch, err));
+        }
+        printf("\n");
+        fflush(stdout);
     }
+    bench_peak_close(peak);
     return STN_OK;
-}
-
-static int32_t time_of(optest_dev *dev, const layer *l, uint32_t op, uint32_t batch, double *best,
-                       stn_err *err) {
-    bench b;
-    bench_of(&b, l, op, batch);
-    return measure(dev, l, &b, SWEEP_SECONDS, best, err);
 }
 
 static uint32_t round_up(uint32_t x, uint32_t to) {
@@ -273,13 +227,13 @@ static int32_t sweep(optest_dev *dev, uint32_t batch, stn_err *err) {
                          .zeros = 2};
         const layer usual = usual_of(&l);
         for (uint32_t op = 0; op < 3; op++) {
-            double time, other;
-            STN_TRY(time_of(dev, &l, STN_OP_CONV_BLOCK + op, batch, &time, err));
-            STN_TRY(time_of(dev, &usual, STN_OP_CONV_BLOCK + op, batch, &other, err));
-            worst[op] = fmax(worst[op], time / other);
-            if (time / other > WORST) {
+            bench_pair pair;
+            STN_TRY(
+                compare(dev, &usual, &l, STN_OP_CONV_BLOCK + op, batch, SWEEP_SECONDS, &pair, err));
+            worst[op] = fmax(worst[op], pair.ratio);
+            if (pair.ratio > WORST) {
                 printf("%-8s %2u channels, side %2u, kernel %2u, stride %u: %5.2f times\n",
-                       names[op], l.c, l.side, l.k, l.stride, time / other);
+                       names[op], l.c, l.side, l.k, l.stride, pair.ratio);
                 fflush(stdout);
             }
         }
@@ -290,8 +244,10 @@ static int32_t sweep(optest_dev *dev, uint32_t batch, stn_err *err) {
 
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "layers", *set = argc > 3 ? argv[3] : "auto";
+    const char *prefix = argc > 4 ? argv[4] : "", *ops = argc > 5 ? argv[5] : "fxw";
+    const char *threads = argc > 6 ? argv[6] : "1";
     const uint32_t batch = argc > 2 ? (uint32_t)atoi(argv[2]) : 16;
-    const char *options[] = {"threads", "1", "cpu-kernels", set, NULL};
+    const char *options[] = {"threads", threads, "cpu-kernels", set, NULL};
     const stn_backend *backend;
     char path[512];
     stn_err err = {0};
@@ -299,9 +255,9 @@ int main(int argc, char **argv) {
     int32_t status = optest_load(optest_plugin_path("cpu", path, sizeof path), &backend, &err);
     status = status != STN_OK ? status : optest_open(backend, 0, options, &dev, &err);
     if (status == STN_OK) {
-        status = strcmp(what, "sweep") == 0 ? sweep(&dev, batch, &err)
-                                            : show_layers(&dev, batch, argc > 4 ? argv[4] : "",
-                                                          argc > 5 ? argv[5] : "fxw", &err);
+        status = strcmp(what, "sweep") == 0
+                     ? sweep(&dev, batch, &err)
+                     : show_layers(&dev, (uint32_t)atoi(threads), batch, prefix, ops, &err);
         optest_close(&dev);
     }
     if (status != STN_OK) {

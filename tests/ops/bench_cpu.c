@@ -5,14 +5,12 @@
  *
  * GFLOP/s counts the dense operator, so gradients that skip zeros may exceed the machine's peak.
  */
-#define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "optest.h"
+#include "bench.h"
 
 #define BATCH 256u
 #define RUNS 15u
@@ -190,15 +188,12 @@ static void fill_table(void) {
 
 /* ---- running -------------------------------------------------------------------------------- */
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Half of the values zero, as after a relu; indices and labels 0..3; theta near the identity. */
-static void fill(const stn_tensor *t, bool theta, void *data) {
+static void fill(void *user, const stn_tensor *t, bool output, uint32_t index, void *data) {
     static uint32_t state = 1;
+    const bench *b = user;
+    const bool warps = b->desc.op >= STN_OP_WARP && b->desc.op <= STN_OP_WARP_GRAD_THETA;
+    const bool theta = warps && !output && index + 1 == b->desc.n_in;
     for (uint64_t i = 0; i < stn_tensor_elems(t); i++) {
         state = state * 1664525u + 1013904223u;
         const float v = (float)(state >> 8) * 0x1p-24f;
@@ -214,57 +209,20 @@ static void fill(const stn_tensor *t, bool theta, void *data) {
     }
 }
 
-static int32_t place(optest_dev *dev, const stn_tensor *t, bool theta, stn_ref *ref, stn_err *err) {
-    const uint64_t bytes = stn_tensor_bytes(t);
-    void *data = malloc(bytes);
-    if (data == NULL) {
-        return stn_fail(err, STN_E_NOMEM, "no memory");
-    }
-    fill(t, theta, data);
-    int32_t status = dev->backend->buf_alloc(dev->device, bytes, &ref->buf, err);
-    status = status != STN_OK ? status : dev->backend->write(dev->stream, *ref, data, bytes, err);
-    free(data);
-    return status;
-}
-
 /* Shortest of RUNS runs in seconds. */
 static int32_t measure(optest_dev *dev, bench *b, double *best, stn_err *err) {
-    const stn_backend *v = dev->backend;
-    const float scalars[4] = {1.0f / BATCH, 0, 0, 0};
-    const stn_step step = {
-        .struct_size = sizeof step, .count = BATCH, .seed = 1, .n_scalars = 4, .scalar = scalars};
-    stn_support support = {.struct_size = sizeof support};
-    stn_ref in[STN_MAX_IN] = {{0}}, out[STN_MAX_OUT] = {{0}}, work = {0};
-    stn_kernel *kernel;
+    bench_op op;
     b->desc.params = &b->params;
     b->desc.in = b->in;
     b->desc.out = b->out;
-    STN_TRY(v->op_query(dev->device, &b->desc, &support, err));
-    STN_TRY(v->op_prepare(dev->device, &b->desc, &kernel, err));
-    const bool warps = b->desc.op >= STN_OP_WARP && b->desc.op <= STN_OP_WARP_GRAD_THETA;
-    for (uint32_t i = 0; i < b->desc.n_in; i++) {
-        STN_TRY(place(dev, &b->in[i], warps && i + 1 == b->desc.n_in, &in[i], err));
-    }
-    for (uint32_t i = 0; i < b->desc.n_out; i++) {
-        STN_TRY(place(dev, &b->out[i], false, &out[i], err));
-    }
-    STN_TRY(v->buf_alloc(dev->device, support.workspace + 1, &work.buf, err));
-    const stn_run_args args = {sizeof args, 0, in, out, work, {NULL, 0}, &step};
+    STN_TRY(bench_open(&op, dev, &b->desc, BATCH, fill, b, err));
     *best = INFINITY;
     for (uint32_t r = 0; r < RUNS; r++) {
-        const double start = now();
-        STN_TRY(v->op_run(dev->stream, kernel, &args, err));
-        const double taken = now() - start;
-        *best = taken < *best ? taken : *best;
+        double taken;
+        STN_TRY(bench_run(&op, &taken, err));
+        *best = fmin(*best, taken);
     }
-    for (uint32_t i = 0; i < b->desc.n_in; i++) {
-        v->buf_free(in[i].buf);
-    }
-    for (uint32_t i = 0; i < b->desc.n_out; i++) {
-        v->buf_free(out[i].buf);
-    }
-    v->buf_free(work.buf);
-    v->op_free(kernel);
+    bench_close(&op);
     return STN_OK;
 }
 
