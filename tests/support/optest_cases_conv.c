@@ -59,6 +59,7 @@ static const struct conv_shape {
     {2, 5, 43, 61, 20, 1, 1, 3, 3, 0, 0, 2, 2, false},
     {1, 6, 45, 30, 35, 4, 2, 5, 3, 0, 1, 1, 1, false},
     {1, 5, 45, 40, 5, 11, 10, 2, 3, 5, 4, 1, 1, false},
+    {2, 1, 21, 37, 18, 5, 5, 2, 2, 2, 2, 2, 2, false},   /* one channel: planes, with a stride */
     {4, 1, 128, 130, 64, 1, 1, 1, 1, 0, 0, 1, 3, false}, /* 16 MiB of outputs and more */
 };
 

@@ -1,6 +1,7 @@
 /* CONV_GRAD_X and CONV_BLOCK_GRAD_X: input gradient over lists of non-zero gradients, lanes are 16
- * input channels. Few channels, and NCHW, go to conv_grad_plane.c, narrow maps under high kernels
- * to conv_grad_x_rows.c, and where too few gradients are zero conv_grad_x_dense.c takes all terms.
+ * input channels. Few channels, and NCHW, go to conv_grad_plane.c unless a stride leaves it little
+ * to do for each gradient, narrow maps under high kernels to conv_grad_x_rows.c, and where too few
+ * gradients are zero conv_grad_x_dense.c takes all terms.
  *
  * Every non-zero (o, oh, ow) adds its kernel to the input pixels around it (scatter.h). Items in
  * order of (o, oh, ow) are the contract's order, because each touches a pixel at most once and the
@@ -23,7 +24,7 @@ typedef struct grad_x {
     conv_geom g;
     grad_source source;
     const cpu_call *call;
-    map_addr x;
+    map_addr x, out;        /* the gradient in NC16, and as the caller wants it */
     uint32_t images, rows;  /* of a unit; real rows of the batch */
     uint32_t slices;        /* blocks of input channels */
     uint32_t chunk, chunks; /* output channels of a chunk, and how many chunks */
@@ -38,6 +39,7 @@ typedef struct grad_x {
     item *list;       /* [images][width][most] */
     uint32_t *count;  /* [width] */
     uint32_t *starts; /* [images][width][OH + 1] */
+    float *turned;    /* [images][x.image], if the caller wants planes */
 } grad_x;
 
 static void grad_x_bands(grad_x *x) {
@@ -55,7 +57,8 @@ static grad_x grad_x_plan(const stn_kernel *k, uint32_t threads, void *workspace
     const bool block = k->op == STN_OP_CONV_BLOCK_GRAD_X;
     grad_x x = {.g = conv_geometry(k, &k->out[0], &k->in[block ? 3 : 1], &k->in[0])};
     const conv_geom *g = &x.g;
-    x.x = map_of(k->out[0].layout, g->c, g->h, g->w);
+    x.x = map_of(STN_NC16, g->c, g->h, g->w);
+    x.out = map_of(k->out[0].layout, g->c, g->h, g->w);
     x.slices = blocks_of(g->c);
     x.chunk = stn_conv_chunk(g->kh, g->kw);
     x.chunks = ceil_div(g->o, x.chunk);
@@ -74,6 +77,7 @@ static grad_x grad_x_plan(const stn_kernel *k, uint32_t threads, void *workspace
     x.list = carve(&c, images * x.list_size * sizeof *x.list);
     x.count = carve(&c, threads * x.width * sizeof *x.count);
     x.starts = carve(&c, images * x.width * (g->oh + 1) * sizeof *x.starts);
+    x.turned = carve(&c, x.out.step == 1 ? images * x.x.image * sizeof *x.turned : 0);
     x.bytes = c.used;
     return x;
 }
@@ -100,6 +104,7 @@ static grad_x local_of(const grad_x *all, uint32_t thread) {
     x.list += thread * x.images * x.list_size;
     x.count += thread * x.width;
     x.starts += thread * x.images * x.width * (x.g.oh + 1);
+    x.turned += thread * x.images * x.x.image;
     return x;
 }
 
@@ -179,10 +184,29 @@ static void sum_band(const grad_x *x, uint32_t slot, uint32_t slice, uint32_t ch
                chunk + 1 == x->chunks);
 }
 
+/* The pixels of one image to planes of its channels. */
+static void turn_image(const grad_x *x, const float *from, float *to) {
+    const uint32_t pixels = (uint32_t)x->out.plane;
+    for (uint32_t c = 0; c < x->g.c; c += LANES, from += x->x.plane) {
+        for (uint32_t p = 0; p < pixels; p += LANES) {
+            const uint32_t n = min_u32(LANES, pixels - p);
+            vf r[LANES];
+            for (uint32_t i = 0; i < LANES; i++) {
+                r[i] = v_load(from + (uint64_t)min_u32(p + i, pixels - 1) * LANES);
+            }
+            v_transpose(r);
+            for (uint32_t i = 0; i < min_u32(LANES, x->g.c - c); i++) {
+                v_store_some(to + (c + i) * x->out.plane + p, r[i], n);
+            }
+        }
+    }
+}
+
 static void grad_x_unit(void *user, uint32_t unit, uint32_t thread) {
     const grad_x x = local_of(user, thread);
     const uint32_t first = unit * x.images, images = min_u32(x.images, x.rows - first);
-    float *gx = (float *)x.call->out[0] + first * x.x.image;
+    float *out = (float *)x.call->out[0] + first * x.out.image;
+    float *gx = x.out.step == 1 ? x.turned : out;
     for (uint32_t i = 0; i < images; i++) {
         list_image(&x, first + i, i);
     }
@@ -194,6 +218,9 @@ static void grad_x_unit(void *user, uint32_t unit, uint32_t thread) {
             }
         }
     }
+    for (uint32_t i = 0; x.out.step == 1 && i < images; i++) {
+        turn_image(&x, gx + i * x.x.image, out + i * x.out.image);
+    }
 }
 
 static void run_lists(grad_x *x) {
@@ -204,17 +231,22 @@ static void run_lists(grad_x *x) {
 /* ---- which way ------------------------------------------------------------------------------ */
 
 /* What each way takes for an image that has `items` gradients, and 16 input channels, in eighths of
- * a cycle, as measured; only the speed depends on it. */
+ * a cycle, as measured; only the speed depends on it. list_item: one gradient of a list. */
 typedef struct ways {
     uint64_t dense, cache, rows;
 } ways;
+
+static uint32_t list_item(const conv_geom *g) {
+    const uint32_t taps = g->kh * g->kw;
+    return (taps > SCATTER_HELD ? 14 : 10) * taps + 64;
+}
 
 static ways ways_of(const grad_x *x, uint64_t items) {
     const conv_geom *g = &x->g;
     const uint64_t taps = (uint64_t)g->kh * g->kw, pixels = (uint64_t)g->h * g->w;
     const uint64_t row = min_u32(g->kh, g->h) * (7 * g->w + 20);
     ways cost = {UINT64_MAX, UINT64_MAX, UINT64_MAX};
-    cost.cache = items * ((taps > SCATTER_HELD ? 14 : 10) * taps + 64) + x->chunks * pixels * 96;
+    cost.cache = items * list_item(g) + x->chunks * pixels * 96;
     if (ISA(dense_fits)(g)) {
         cost.dense = pixels * g->o * taps * 5;
     }
@@ -260,6 +292,10 @@ static void run_grad_x(const cpu_call *call) {
     x.call = call;
     x.source = ISA(grad_source)(&x.g, call);
     x.rows = min_u32(cpu_rows(call), x.g.n);
+    if (x.out.step == 1) {
+        run_lists(&x);
+        return;
+    }
     const ways cost = ways_of(&x, x.rows > 0 ? first_items(&x) : 0);
     if (cost.dense < cost.cache && cost.dense < cost.rows) {
         run_dense(call, &x);
@@ -270,13 +306,21 @@ static void run_grad_x(const cpu_call *call) {
     }
 }
 
+/* Whether conv_grad_plane.c takes less for a gradient than a list, in eighths of a cycle: there it
+ * meets every channel by itself, but 16 columns at once, of which a stride leaves few. */
+static bool plane_pays(const stn_kernel *k, const conv_geom *g) {
+    const bool planar = g->c <= PLANAR_CHANNELS || k->out[0].layout == STN_NCHW;
+    const bool strided = g->sh > 1 && g->sw > 1;
+    return planar && (!strided || g->c * (g->kh + 12u) * 10u < list_item(g));
+}
+
 bool ISA(conv_grad_x)(const stn_kernel *k, uint32_t threads, cpu_impl *impl) {
     const bool block = k->op == STN_OP_CONV_BLOCK_GRAD_X;
     const conv_geom g = conv_geometry(k, &k->out[0], &k->in[block ? 3 : 1], &k->in[0]);
     if (!conv_fits(&g) || !ISA(grad_readable)(k, &g) || k->in[k->n_in - 1].layout != STN_NCHW) {
         return false;
     }
-    if (g.c <= PLANAR_CHANNELS || k->out[0].layout == STN_NCHW) {
+    if (plane_pays(k, &g)) {
         return ISA(conv_grad_plane)(k, threads, impl);
     }
     const grad_x x = grad_x_plan(k, threads, NULL);
