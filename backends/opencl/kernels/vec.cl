@@ -6,6 +6,9 @@
 #define NONZERO16(v) ((as_int16(v) << 1) != (int16)(0))
 #define BAD16(v) ((as_int16(v) & (int16)(0x7f800000)) == (int16)(0x7f800000))
 
+/* Place of the lowest bit that is set: one instruction, where clz(v & -v) is three. */
+#define LOWEST_BIT(v) ((uint)popcount(~(v) & ((v)-1u)))
+
 static inline float16 act16(float16 v, float slope) {
     float16 low = slope == 0.0f ? (float16)(0.0f) : SNAP16(slope * v, STN_LIM_X);
     return POS16(v) ? v : low;
@@ -16,8 +19,16 @@ static inline float16 act_bwd16(float16 g, float16 y, float slope) {
 }
 #define ACT16(v, act, slope) ((act) ? act16(v, slope) : (v))
 
-/* As vstore16, which PoCL takes apart into four stores. */
+/* As vload16 and vstore16, which PoCL takes apart into two loads (of bytes: eight) and four stores.
+ */
 typedef float16 loose16 __attribute__((aligned(4)));
+typedef uchar16 loose16_u8 __attribute__((aligned(1)));
+static inline float16 get16(uint i, __global const float *p) {
+    return ((__global const loose16 *)p)[i];
+}
+static inline int16 get16_u8(uint i, __global const uchar *p) {
+    return convert_int16(((__global const loose16_u8 *)p)[i]);
+}
 static inline void put16(float16 v, uint i, __global float *p) {
     ((__global loose16 *)p)[i] = v;
 }

@@ -31,14 +31,14 @@ static inline float term(map_t m, uint p, float slope, __private uint *k) {
 /* The flow of 16 channels at pooled pixel `at`, and its places in the windows. */
 static inline float16 flow16(__global const float *gy, __global const float *y, uint at,
                              float slope) {
-    float16 g = vload16(at, gy);
+    float16 g = get16(at, gy);
 #if V_ACT
-    g = act_bwd16(g, vload16(at, y), slope);
+    g = act_bwd16(g, get16(at, y), slope);
 #endif
     return SNAP16(g, STN_LIM_G);
 }
 #if V_POOL
-#define WINDOW16(at) convert_int16(vload16(at, index))
+#define WINDOW16(at) get16_u8(at, index)
 #else
 #define WINDOW16(at) ((int16)(0))
 #endif

@@ -74,13 +74,9 @@ __kernel void bias_planes(RD(gy), RD(y), RD8(index), WR(part), float slope, uint
         for (uint px = 0u; px < width; px++) {
             uint at = (n * OB + ob) * height * width + oh / (V_POOL + 1) * width + px;
             uint first = oh * OW + px * (V_POOL + 1);
-            float16 g = vload16(at, gy);
-#if V_ACT
-            g = act_bwd16(g, vload16(at, y), slope);
-#endif
-            g = SNAP16(g, STN_LIM_G);
+            float16 g = flow16(gy, y, at, slope);
 #if V_POOL
-            int16 k = convert_int16(vload16(at, index));
+            int16 k = WINDOW16(at);
             for (uint dx = 0u; dx < 2u; dx++) {
                 uint l = (first + dx) % 16u;
                 int here = (int)(oh % 2u * 2u + dx);

@@ -15,6 +15,7 @@
  * it can have against a strip, so that every load is aligned.
  */
 #define turn_row FN(turn_row)
+#define make_places FN(make_places)
 #define slide FN(slide)
 #define make_frames FN(make_frames)
 #define clear FN(clear)
@@ -87,17 +88,30 @@ static inline void turn_row(__global const float *gy, __global const float *y,
         REP(MOVE)                                                                                  \
     }
 
+/* Bits of a step: MERGED has two words of columns. */
+#define STEP_BITS ((MERGED + 1u) * 32u)
+
+/* For every bit of a step where its gradient is in a row of them, and how far its frame is behind
+ * that of bit 0, in floats. */
+static inline void make_places(__global uint2 *place) {
+    for (uint i = 0u; i < STEP_BITS; i++) {
+        uint col = i % 32u, line = i / 32u;
+        place[i] = (uint2)(col / LINES, (col * (V_SW * PITCH) + MERGED - line) * 16u);
+    }
+}
+
 /* Adds one channel of an image to a strip's sums. frame: at the place of bit 0. */
 static inline void slide(__global const float *grad, __global const uint *bits,
-                         __global const float16 *frame, __global float16 *sum) {
+                         __global const uint2 *place, __global const float *frame,
+                         __global float16 *sum) {
     REP(OPEN)
     for (uint step = 0u; step < V_PH; step++, grad += COLS) {
 #if MERGED
         ulong left = bits[step * 32u] | (ulong)bits[step * 32u + 16u] << 32;
         for (; left != 0u; left &= left - 1u) {
-            uint bit = 63u - (uint)clz(left & (0u - left)), col = bit % 32u;
-            float16 g = (float16)(grad[col / 2u]);
-            __global const float16 *f = frame + ((int)(col * V_SW * PITCH) + 1 - (int)(bit / 32u));
+            uint2 to = place[LOWEST_BIT(left)];
+            float16 g = (float16)(grad[to.x]);
+            __global const float16 *f = (__global const float16 *)(frame + to.y);
             REP(TERM)
         }
         DOWN
@@ -105,9 +119,9 @@ static inline void slide(__global const float *grad, __global const uint *bits,
 #else
         for (uint line = 0u; line < LINES; line++) {
             for (uint left = bits[(step * LINES + line) * 16u]; left != 0u; left &= left - 1u) {
-                uint col = 31u - clz(left & (0u - left));
-                float16 g = (float16)(grad[col / LINES]);
-                __global const float16 *f = frame + (int)(col * V_SW * PITCH);
+                uint2 to = place[LOWEST_BIT(left)];
+                float16 g = (float16)(grad[to.x]);
+                __global const float16 *f = (__global const float16 *)(frame + to.y);
                 REP(TERM)
             }
             for (uint i = 0u; i < V_SH; i++) {
@@ -128,7 +142,7 @@ static inline void make_frames(__global const float *w, __global float *taps,
     for (uint kh = 0u; kh < V_KH; kh++) {
         __global float *to = frame + (kh / V_ROWS * FRAME + kh % V_ROWS + MERGED) * 16u;
         for (uint i = 0u; i < PLACES; i++) {
-            put16(vload16(0, taps + kh * TAPS + (V_KW + 14u - i)), i * PITCH, to);
+            put16(get16(0u, taps + kh * TAPS + (V_KW + 14u - i)), i * PITCH, to);
         }
     }
 }
@@ -163,17 +177,17 @@ static inline int16 put_image(__global const float *total, __global float *gx) {
 
 /* Output channel o of all images of an item. */
 static inline void slide_images(__global const float *w, uint o, uint images, __global float *grad,
-                                __global uint *bits, __global float *taps, __global float *frame,
-                                __global float *sum) {
+                                __global uint *bits, __global const uint2 *place,
+                                __global float *taps, __global float *frame, __global float *sum) {
     for (uint c = 0u; c < V_C; c++) {
         make_frames(w + (o * V_C + c) * V_KH * V_KW, taps, frame);
         for (uint i = 0u; i < images; i++) {
             for (uint s = 0u; s < STRIPS; s++) {
-                int place = (int)(BIT0(s) * V_SW + V_KW - 1) - (int)(s * 16u + V_PADW);
+                int at = (int)(BIT0(s) * V_SW + V_KW - 1) - (int)(s * 16u + V_PADW);
                 for (uint piece = PIECES; piece-- > 0u;) {
                     slide(grad + i * GRADS + o % 16u * V_PH * COLS + BIT0(s) / LINES,
                           bits + i * BITS + s * V_PH * LINES * 16 + o % 16u,
-                          (__global float16 *)frame + ((int)(piece * FRAME) + place * PITCH),
+                          place, frame + ((int)(piece * FRAME) + at * PITCH) * 16,
                           (__global float16 *)sum + i * (SUMS / 16) + (c * STRIPS + s) * V_HEIGHT +
                               piece * V_ROWS);
                 }
@@ -186,8 +200,9 @@ static inline void slide_images(__global const float *w, uint o, uint images, __
 static inline int16 grad_images(__global const float *w, __global const float *gy,
                                 __global const float *y, __global const uchar *index, uint first,
                                 uint images, float slope, __global float *grad, __global uint *bits,
-                                __global float *taps, __global float *frame, __global float *sum,
-                                __global float *total, __global float *gx, float one) {
+                                __global const uint2 *place, __global float *taps,
+                                __global float *frame, __global float *sum, __global float *total,
+                                __global float *gx, float one) {
     clear(total, images * (SUMS / 16));
     for (uint o = 0u; o < V_O; o++) {
         for (uint i = 0u; o % 16u == 0u && i < images * V_PH; i++) {
@@ -195,7 +210,7 @@ static inline int16 grad_images(__global const float *w, __global const float *g
             turn_row(gy, y, index, at, slope, i % V_PH, grad + i / V_PH * GRADS,
                      bits + i / V_PH * BITS);
         }
-        slide_images(w, o, images, grad, bits, taps, frame, sum);
+        slide_images(w, o, images, grad, bits, place, taps, frame, sum);
         if ((o + 1u) % V_CB == 0u || o + 1u == V_O) {
             end_chunk((__global float16 *)sum, (__global float16 *)total, images * (SUMS / 16),
                       one);
@@ -213,10 +228,12 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 grad_x_slide(RD(w), RD(gy), RD(y), RD8(index), WR(area), WR(gx), float slope, uint rows, uint block,
              uint size, FLAGS) {
     GO(w), GO(gy), GO(y), GO(index), GO(area), GO(gx);
-    __global float *frame = area + (uint)get_global_id(0) * size;
+    __global uint2 *place = (__global uint2 *)(area + (uint)get_global_id(0) * size);
+    __global float *frame = (__global float *)(place + STEP_BITS);
     __global float *sum = frame + PIECES * FRAME * 16, *total = sum + block * SUMS;
     __global float *grad = total + block * SUMS, *taps = grad + block * GRADS;
     __global uint *bits = (__global uint *)(taps + V_KH * TAPS);
+    make_places(place);
     clear(frame, PIECES * FRAME + block * (SUMS / 16));
     for (uint i = 0u; i < V_KH * TAPS; i++) {
         taps[i] = 0.0f;
@@ -224,7 +241,7 @@ grad_x_slide(RD(w), RD(gy), RD(y), RD8(index), WR(area), WR(gx), float slope, ui
     int16 bad = (int16)(0);
     for (uint b = (uint)get_global_id(0); b * block < rows; b += (uint)get_global_size(0)) {
         bad |= grad_images(w, gy, y, index, b * block, min(block, rows - b * block), slope, grad,
-                           bits, taps, frame, sum, total, gx, one);
+                           bits, place, taps, frame, sum, total, gx, one);
     }
     if (any(bad)) {
         raise_flag(flags, flags_off, node, step1);

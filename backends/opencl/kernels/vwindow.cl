@@ -29,7 +29,7 @@ static inline void make_row(__global const float *x, uint end, __global float *t
     for (uint q = 0u; q < V_OW; q++, to += 16) {
         int left = (int)(q * V_SW) - V_PADW;
         if (left >= 0 && left + V_KW <= V_W && left + 16 <= (int)end) {
-            put16(vload16(0, x + left), 0, to);
+            put16(get16(0u, x + left), 0, to);
             continue;
         }
         for (int l = 0; l < 16; l++) {
@@ -127,7 +127,7 @@ static inline void sum_words(__global const float *flow, __global const uint *bi
     for (uint w = first; w < end; w++) {
         ulong left = bits[w * 32u] | (ulong)bits[w * 32u + 16u] << 32;
         for (; left != 0u; left &= left - 1u) {
-            uint2 to = place[w * 64u + 63u - (uint)clz(left & (0u - left))];
+            uint2 to = place[w * 64u + LOWEST_BIT(left)];
             float16 g = (float16)(flow[to.x]);
             __global const float16 *at = windows + to.y;
             REP(TERM)

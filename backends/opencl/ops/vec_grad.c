@@ -166,7 +166,8 @@ static bool slide_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f
                      16u * ph * ((f->gy.w + 15u) / 16u * 16u) + strips * ph * lines * 16u;
     uint32_t block = (uint32_t)(GRAD_X_BYTES / 4u / image);
     block = block < 1u ? 1u : block < GRAD_X_IMAGES ? block : GRAD_X_IMAGES;
-    uint64_t size = pieces * frame + block * image + (g->kh * (g->kw + 30u) + 15u) / 16u * 16u;
+    uint64_t taps = (g->kh * (g->kw + 30u) + 15u) / 16u * 16u, places = merged ? 128u : 64u;
+    uint64_t size = places + pieces * frame + block * image + taps;
     uint32_t items = items_of(k, (gx.n + block - 1u) / block);
     if (items * size >= (UINT64_C(1) << 31) ||
         (uint64_t)gx.n * ocl_row(&gx) >= (UINT64_C(1) << 31)) {
