@@ -37,6 +37,38 @@ static inline float16 bytes16(__global const uchar *p, uint n) {
 UNPACK(unpack8_planes, RD8(x), bytes16)
 UNPACK(unpack32_planes, RD(x), load16)
 
+/* Up to eight terms, `row` values of one image per item; arguments of elem.cl, sum. */
+#define TERM16(i)                                                                                  \
+    if (terms > i) {                                                                               \
+        s = fma(load16(t##i + e, n), (float16)(one), s);                                           \
+    }
+__kernel void sum16(RD(t0), RD(t1), RD(t2), RD(t3), RD(t4), RD(t5), RD(t6), RD(t7), WR(y),
+                    uint terms, uint row, float limit, uint images, FLAGS) {
+    GO(t0), GO(t1), GO(t2), GO(t3), GO(t4), GO(t5), GO(t6), GO(t7), GO(y);
+    uint image = (uint)get_global_id(0), first = image * row;
+    if (image >= images) {
+        return;
+    }
+    int16 bad = (int16)(0);
+    for (uint e = first; e < first + row; e += 16u) {
+        uint n = min(first + row - e, 16u);
+        float16 s = load16(t0 + e, n);
+        TERM16(1)
+        TERM16(2)
+        TERM16(3)
+        TERM16(4)
+        TERM16(5)
+        TERM16(6)
+        TERM16(7)
+        s = SNAP16(s, limit);
+        bad |= BAD16(s);
+        store16(s, y + e, n);
+    }
+    if (any(bad)) {
+        raise_flag(flags, flags_off, node, step1);
+    }
+}
+
 /* Dropout: 16 values in stored order per item. */
 
 static inline uint16 high16(uint16 a, uint b) {

@@ -11,9 +11,10 @@
 #define ZERO16 ((float16)(0.0f))
 #define SUB16(a, b) fma(-(b), (float16)(one), (a))
 
-/* One direction of 16 samples: corner indices (-1: outside), fraction, and factor of the gradient. */
+/* One direction of 16 samples: lower corner (-2 ... size + 1, inside with border or reflection),
+ * fraction, and factor of the gradient. */
 typedef struct {
-    int16 low, high;
+    int16 low;
     float16 f, turn;
 } axis_t;
 
@@ -56,10 +57,6 @@ static inline axis_t axis_of(float16 x, uint size, float s, float o, float per, 
     float16 corner = floor(p);
     a.f = SUB16(p, corner);
     a.low = convert_int16(corner);
-    a.high = a.low + (int16)(1);
-    a.high = edge ? min(a.high, (int16)((int)size - 1)) : a.high;
-    a.low = as_uint16(a.low) < (uint16)(size) ? a.low : (int16)(-1);
-    a.high = as_uint16(a.high) < (uint16)(size) ? a.high : (int16)(-1);
     return a;
 }
 
@@ -70,11 +67,7 @@ static inline axis_t axis_of(float16 x, uint size, float s, float o, float per, 
                            (float16)(theta[row + 2]))),                                            \
                    STN_LIM_X),                                                                     \
             size, s, o, per, inv, aligned, padding, one)
-#define AXES                                                                                       \
-    axis_t h = AXIS(0, W, sx, ox, perx, invx), v = AXIS(3, H, sy, oy, pery, invy);                 \
-    int16 width = (int16)((int)W), at0 = PLACE(v.low, h.low), at1 = PLACE(v.low, h.high),          \
-          at2 = PLACE(v.high, h.low), at3 = PLACE(v.high, h.high);
-#define PLACE(y, x) (((x) | (y)) < (int16)(0) ? (int16)(-1) : (y)*width + (x))
+#define AXES axis_t h = AXIS(0, W, sx, ox, perx, invx), v = AXIS(3, H, sy, oy, pery, invy);
 
 /* Steps of contract C5 from the corners a b / c d. */
 #define BLEND(fx, fy)                                                                              \
@@ -109,80 +102,133 @@ static inline axis_t axis_of(float16 x, uint size, float s, float o, float per, 
     PUT_THETA(0, sx) PUT_THETA(1, sx) PUT_THETA(2, sx)                                             \
     PUT_THETA(3, sy) PUT_THETA(4, sy) PUT_THETA(5, sy)
 
-#define CHECK16(v)                                                                                 \
-    if (any(BAD16(v))) {                                                                           \
-        raise_flag(flags, flags_off, node, step1);                                                 \
-    }
 #define ONE_ITEM __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-#define GRID RD(theta), RD(xt), RD(yt), RD(background), uint C, uint OP, uint PP
-#define OPEN_GRID                                                                                  \
-    GO(theta), GO(xt), GO(yt), GO(background);                                                     \
-    uint n = (uint)get_global_id(0);                                                               \
-    if (n >= rows) {                                                                               \
-        return;                                                                                    \
-    }                                                                                              \
-    theta = theta + n * 6u;
+#define GRID RD(thetas), RD(xt), RD(yt), RD(background), uint C, uint OP, uint PP
+#define OPEN_GRID GO(thetas), GO(xt), GO(yt), GO(background);
 
 /* --- planes ----------------------------------------------------------------------------------- */
 
-#define PIXEL(i)                                                                                   \
-    (at##i < (int16)(0) ? outside : GATHER(plane_, max(at##i, (int16)(0))))
-#define CORNERS_PLANE(channel)                                                                     \
-    __global const float *plane_ = x + (n * C + (channel)) * H * W;                                \
-    float16 outside = (float16)(padding == 4u ? background[channel] : 0.0f);                       \
-    float16 a = PIXEL(0), b = PIXEL(1), c = PIXEL(2), d = PIXEL(3);
-
-/* OP >= 16: the last vector overlaps. */
-ONE_ITEM warp_planes(RD(x), GRID, WR(y), MAP, uint rows, FLAGS) {
-    OPEN_GRID GO(x), GO(y);
-    for (uint first = 0u; first < OP; first += 16u) {
-        uint i = min(first, OP - 16u);
-        AXES
-        for (uint channel = 0u; channel < C; channel++) {
-            CORNERS_PLANE(channel)
-            BLEND(h.f, v.f)
-            CHECK16(r)
-            put16(r, 0, y + (n * C + channel) * OP + i);
+/* Each plane of an image stands in a frame that holds what lies outside, so that the corners of a
+ * sample are two pairs, one under the other. Rows and columns -2 ... size + 2. */
+#define FRAME_W (W + 5u)
+#define FRAME (FRAME_W * (H + 5u))
+static inline void frame_plane(__global const float *x, __global float *frame, uint W, uint H,
+                               float outside, bool edge) {
+    for (uint r = 0u; r < H + 5u; r++) {
+        __global float *to = frame + r * FRAME_W;
+        uint row = min(max(r, 2u) - 2u, H - 1u);
+        __global const float *from = x + row * W;
+        bool inside = edge || row + 2u == r;
+        for (uint w = 0u; w < W; w++) {
+            to[2u + w] = inside ? from[w] : outside;
         }
+        float left = edge ? from[0] : outside, right = edge ? from[W - 1u] : outside;
+        to[0] = left, to[1] = left;
+        to[W + 2u] = right, to[W + 3u] = right, to[W + 4u] = right;
     }
 }
 
-ONE_ITEM theta_planes(RD(gy), RD(x), GRID, WR(out), MAP, uint rows, FLAGS) {
-    OPEN_GRID GO(gy), GO(x), GO(out);
-    OPEN_THETA
-    for (uint i = 0u; i < PP; i += 16u) {
-        AXES
-        int16 place = min(LANES16, (int16)((int)(OP - 1u - i)));
-        /* PLANE16 of up to four channels: (0 + 2) + (1 + 3). */
-        float16 even_x = ZERO16, odd_x = ZERO16, even_y = ZERO16, odd_y = ZERO16;
-        for (uint channel = 0u; channel < C; channel++) {
-            CORNERS_PLANE(channel)
-            SLOPES(h.f, v.f)
-            __global const float *from = gy + (n * C + channel) * OP + i;
-            float16 g = i + 16u <= OP ? vload16(0, from) : GATHER(from, place);
-            g = LANES16 == place ? g : ZERO16;
-            dx = fma(g, dx, ZERO16), dy = fma(g, dy, ZERO16);
-            if ((channel & 1u) == 0u) {
-                even_x = fma(dx, ones, even_x), even_y = fma(dy, ones, even_y);
-            } else {
-                odd_x = fma(dx, ones, odd_x), odd_y = fma(dy, ones, odd_y);
+typedef ulong pair_t __attribute__((aligned(4)));
+#define TWO(l) (*(__global const pair_t *)(plane_ + at.s##l))
+#define PAIRS(low, high)                                                                           \
+    float16 low##_l = as_float16((ulong8)(TWO(0), TWO(1), TWO(2), TWO(3), TWO(4), TWO(5), TWO(6),  \
+                                          TWO(7))),                                                \
+            low##_r = as_float16((ulong8)(TWO(8), TWO(9), TWO(a), TWO(b), TWO(c), TWO(d), TWO(e),  \
+                                          TWO(f))),                                                \
+            low = (float16)(low##_l.even, low##_r.even), high = (float16)(low##_l.odd, low##_r.odd);
+#define CORNERS_PLANE(channel)                                                                     \
+    __global const float *plane_ = frame + (channel)*FRAME;                                        \
+    PAIRS(a, b)                                                                                    \
+    plane_ = plane_ + FRAME_W;                                                                     \
+    PAIRS(c, d)
+
+/* One image after the other in the frames of an item. */
+#define FOR_IMAGES                                                                                 \
+    frame = frame + (uint)get_global_id(0) * C * FRAME;                                            \
+    for (uint n = (uint)get_global_id(0); n < rows; n += (uint)get_global_size(0))
+#define OPEN_IMAGE                                                                                 \
+    __global const float *theta = thetas + n * 6u;                                                 \
+    for (uint channel = 0u; channel < C; channel++) {                                              \
+        frame_plane(x + (n * C + channel) * H * W, frame + channel * FRAME, W, H,                  \
+                    padding == 4u ? background[channel] : 0.0f, padding == 2u || padding == 3u);   \
+    }
+#define OPEN_PIXELS                                                                                \
+    AXES                                                                                           \
+    int16 at = (v.low + (int16)(2)) * (int16)((int)FRAME_W) + h.low + (int16)(2);
+
+/* OP >= 16: the last vector overlaps. */
+ONE_ITEM warp_planes(RD(x), GRID, WR(frame), WR(y), MAP, uint rows, FLAGS) {
+    OPEN_GRID GO(x), GO(frame), GO(y);
+    int16 bad = (int16)(0);
+    FOR_IMAGES {
+        OPEN_IMAGE
+        for (uint first = 0u; first < OP; first += 16u) {
+            uint i = min(first, OP - 16u);
+            OPEN_PIXELS
+            for (uint channel = 0u; channel < C; channel++) {
+                CORNERS_PLANE(channel)
+                BLEND(h.f, v.f)
+                bad |= BAD16(r);
+                put16(r, 0, y + (n * C + channel) * OP + i);
             }
         }
-        float16 gx = TURNED(fma(odd_x, ones, even_x), h.turn);
-        float16 gv = TURNED(fma(odd_y, ones, even_y), v.turn);
-        ADD_THETA(gx, gv)
     }
-    CLOSE_THETA
+    if (any(bad)) {
+        raise_flag(flags, flags_off, node, step1);
+    }
+}
+
+ONE_ITEM theta_planes(RD(gy), RD(x), GRID, WR(frame), WR(out), MAP, uint rows, FLAGS) {
+    OPEN_GRID GO(gy), GO(x), GO(frame), GO(out);
+    FOR_IMAGES {
+        OPEN_IMAGE
+        OPEN_THETA
+        for (uint i = 0u; i < PP; i += 16u) {
+            OPEN_PIXELS
+            int16 place = min(LANES16, (int16)((int)(OP - 1u - i)));
+            /* PLANE16 of up to four channels: (0 + 2) + (1 + 3). */
+            float16 even_x = ZERO16, odd_x = ZERO16, even_y = ZERO16, odd_y = ZERO16;
+            for (uint channel = 0u; channel < C; channel++) {
+                CORNERS_PLANE(channel)
+                SLOPES(h.f, v.f)
+                __global const float *from = gy + (n * C + channel) * OP + i;
+                float16 g = i + 16u <= OP ? vload16(0, from) : GATHER(from, place);
+                g = LANES16 == place ? g : ZERO16;
+                dx = fma(g, dx, ZERO16), dy = fma(g, dy, ZERO16);
+                if ((channel & 1u) == 0u) {
+                    even_x = fma(dx, ones, even_x), even_y = fma(dy, ones, even_y);
+                } else {
+                    odd_x = fma(dx, ones, odd_x), odd_y = fma(dy, ones, odd_y);
+                }
+            }
+            float16 gx = TURNED(fma(odd_x, ones, even_x), h.turn);
+            float16 gv = TURNED(fma(odd_y, ones, even_y), v.turn);
+            ADD_THETA(gx, gv)
+        }
+        CLOSE_THETA
+    }
 }
 
 /* --- blocks ----------------------------------------------------------------------------------- */
 
 /* The facts of all pixels of an image in workspace, eight runs of PP words: places of the corners,
  * fractions, and factors of the gradient. */
+#define PLACE(y, x) (((x) | (y)) < (int16)(0) ? (int16)(-1) : (y) * (int16)((int)W) + (x))
+#define INSIDE(i, size) (as_uint16(i) < (uint16)(size) ? (i) : (int16)(-1))
+#define HIGHER(a, size)                                                                            \
+    (padding == 2u || padding == 3u ? min((a).low + (int16)(1), (int16)((int)(size)-1))            \
+                                    : INSIDE((a).low + (int16)(1), size))
 #define STAGE                                                                                      \
+    uint n = (uint)get_global_id(0);                                                               \
+    if (n >= rows) {                                                                               \
+        return;                                                                                    \
+    }                                                                                              \
+    __global const float *theta = thetas + n * 6u;                                                 \
     stage = stage + n * 8u * PP;                                                                   \
     for (uint i = 0u; i < PP; i += 16u) {                                                          \
         AXES                                                                                       \
+        int16 x0 = INSIDE(h.low, W), x1 = HIGHER(h, W), y0 = INSIDE(v.low, H), y1 = HIGHER(v, H);  \
+        int16 at0 = PLACE(y0, x0), at1 = PLACE(y0, x1), at2 = PLACE(y1, x0), at3 = PLACE(y1, x1);  \
         put16(as_float16(at0), 0, stage + i);                                                      \
         put16(as_float16(at1), 0, stage + PP + i);                                                 \
         put16(as_float16(at2), 0, stage + 2u * PP + i);                                            \

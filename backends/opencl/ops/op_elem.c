@@ -28,6 +28,12 @@ static bool op_sum(stn_kernel *k, uint32_t row, const ocl_range *range) {
             one_row |= 1u << i;
         }
     }
+    if (one_row == 0 && k->device->device_class == OCL_CPU_VECTOR) {
+        ocl_range images = {{1, 1, 1}, 1u, {1, 1, 1}};
+        OCL_EMIT(k, "velem.cl", "", "sum16", &images, t[0], t[1], t[2], t[3], t[4], t[5], t[6],
+                 t[7], A_OUT(0), A_U(k->n_in), A_U(row), A_F(class_limit(k)), A_ROWS(1), A_FLAGS);
+        return true;
+    }
     OCL_EMIT(k, "elem.cl", "", "sum", range, t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7],
              A_OUT(0), A_U(k->n_in), A_U(one_row), A_U(row), A_F(class_limit(k)), A_ROWS(row),
              A_FLAGS);

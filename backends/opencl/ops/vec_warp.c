@@ -4,6 +4,7 @@
 #include "vec.h"
 
 #define MAX_PLANES 4u
+#define MAX_ITEMS 64u /* of a launch, each with frames of its own */
 
 static uint32_t padded(uint32_t pixels) {
     return (pixels + 15u) / 16u * 16u;
@@ -55,14 +56,17 @@ bool vec_warp(stn_kernel *k, const stn_warp_params *p, const ocl_axis *x, const 
     uint32_t xt = pixel_table(k, p, true), yt = pixel_table(k, p, false);
     ocl_arg background = ocl_warp_background(k, p);
     ocl_range images = {{1, 1, 1}, 1u, {1, 1, 1}};
-    if (!blocks && forward) {
-        OCL_EMIT(k, "vwarp.cl", "", "warp_planes", &images, A_IN(0), GRID, A_OUT(0), MAP, A_ROWS(1),
-                 A_FLAGS);
-        return true;
-    }
     if (!blocks) {
-        OCL_EMIT(k, "vwarp.cl", "", "theta_planes", &images, A_IN(0), A_IN(1), GRID, A_OUT(0), MAP,
-                 A_ROWS(1), A_FLAGS);
+        uint64_t frame = (uint64_t)c * (p->in_h + 5u) * (p->in_w + 5u);
+        ocl_range items = {{k->rows < MAX_ITEMS ? k->rows : MAX_ITEMS, 1, 1}, 0, {1, 1, 1}};
+        ocl_arg frames = A_WS(ocl_ws(k, items.size[0] * frame * 4u));
+        if (forward) {
+            OCL_EMIT(k, "vwarp.cl", "", "warp_planes", &items, A_IN(0), GRID, frames, A_OUT(0), MAP,
+                     A_ROWS(1), A_FLAGS);
+        } else {
+            OCL_EMIT(k, "vwarp.cl", "", "theta_planes", &items, A_IN(0), A_IN(1), GRID, frames,
+                     A_OUT(0), MAP, A_ROWS(1), A_FLAGS);
+        }
         return true;
     }
     ocl_arg stage = A_WS(ocl_ws(k, (uint64_t)k->in[0].dim[0] * 8u * padded(pixels) * 4u));
