@@ -254,8 +254,8 @@ cl_mem ocl_operand(const stn_kernel *k, const ocl_arg *a, const stn_run_args *ar
     }
 }
 
-static cl_int set_arg(stn_device *device, const stn_kernel *k, cl_kernel kernel, const ocl_arg *a,
-                      const stn_run_args *args, cl_uint *at) {
+static cl_int set_arg(const stn_stream *stream, const stn_kernel *k, cl_kernel kernel,
+                      const ocl_arg *a, const stn_run_args *args, cl_uint *at) {
     uint64_t offset = 0;
     cl_mem mem = NULL;
     float limit = 0.0f;
@@ -267,6 +267,8 @@ static cl_int set_arg(stn_device *device, const stn_kernel *k, cl_kernel kernel,
     case OCL_ARG_NONE:
         mem = ocl_operand(k, a, args, &offset);
         return set_buffer(kernel, at, mem, offset);
+    case OCL_ARG_TICKETS:
+        return set_buffer(kernel, at, stream->tickets, 0);
     case OCL_ARG_ROWS:
         return set_u32(kernel, at, rows_of(k, args->step) * a->v.u);
     case OCL_ARG_SLOT:
@@ -281,7 +283,7 @@ static cl_int set_arg(stn_device *device, const stn_kernel *k, cl_kernel kernel,
     case OCL_ARG_STEP:
         return set_step(kernel, at, args->step);
     case OCL_ARG_FLAGS:
-        return set_flags(device, kernel, at, args);
+        return set_flags(stream->device, kernel, at, args);
     default:
         (*at)++;
         return CL_SUCCESS;
@@ -328,7 +330,7 @@ int32_t ocl_launch_run(stn_stream *stream, stn_kernel *kernel, ocl_launch *l,
     } else {
         cl_uint at = 0;
         for (uint32_t j = 0; j < l->n_args && status == CL_SUCCESS; j++) {
-            status = set_arg(device, kernel, l->kernel, &l->arg[j], args, &at);
+            status = set_arg(stream, kernel, l->kernel, &l->arg[j], args, &at);
         }
         if (status == CL_SUCCESS) {
             status = enqueue(stream, l, rows_of(kernel, args->step), wanted);

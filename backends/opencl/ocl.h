@@ -101,7 +101,8 @@ struct stn_buf {
 struct stn_stream {
     stn_device *device;
     cl_command_queue queue;
-    stn_err error; /* first error, code 0 while there is none */
+    cl_mem tickets; /* two words, zero between launches: vec.cl, FOR_JOBS */
+    stn_err error;  /* first error, code 0 while there is none */
 };
 
 int32_t ocl_device_count(uint32_t *count, stn_err *err);
@@ -179,11 +180,12 @@ enum {
     OCL_ARG_NONE,  /* missing buffer */
     OCL_ARG_U32,
     OCL_ARG_F32,
-    OCL_ARG_ROWS,  /* rows * u, rows = min(count, kernel's rows) */
-    OCL_ARG_SLOT,  /* scalar of the step */
-    OCL_ARG_FIRST, /* first * u, first = number of row 0 in the whole batch */
-    OCL_ARG_LIMIT, /* f32 that snaps a parameter's gradient: class G, or 0 in a micro-batch */
-    OCL_ARG_STEP,  /* four u32: seed lo, hi, step lo, hi */
+    OCL_ARG_ROWS,    /* rows * u, rows = min(count, kernel's rows) */
+    OCL_ARG_SLOT,    /* scalar of the step */
+    OCL_ARG_FIRST,   /* first * u, first = number of row 0 in the whole batch */
+    OCL_ARG_TICKETS, /* of the stream */
+    OCL_ARG_LIMIT,   /* f32 that snaps a parameter's gradient: class G, or 0 in a micro-batch */
+    OCL_ARG_STEP,    /* four u32: seed lo, hi, step lo, hi */
     OCL_ARG_FLAGS
 };
 
@@ -211,6 +213,7 @@ typedef struct ocl_arg {
 #define A_ROWS(x) ((ocl_arg){OCL_ARG_ROWS, 4, 0, {.u = (x)}})
 #define A_SLOT(x) ((ocl_arg){OCL_ARG_SLOT, 4, 0, {.u = (x)}})
 #define A_FIRST(x) ((ocl_arg){OCL_ARG_FIRST, 4, 0, {.u = (x)}})
+#define A_TICKETS ((ocl_arg){OCL_ARG_TICKETS, 4, 0, {.u = 0}})
 #define A_LIMIT ((ocl_arg){OCL_ARG_LIMIT, 4, 0, {.u = 0}})
 #define A_STEP ((ocl_arg){OCL_ARG_STEP, 4, 0, {.u = 0}})
 #define A_FLAGS ((ocl_arg){OCL_ARG_FLAGS, 4, 0, {.u = 0}})

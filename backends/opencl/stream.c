@@ -57,6 +57,14 @@ int32_t ocl_stream_open(stn_device *device, stn_stream **stream, stn_err *err) {
         ocl_host->free(s);
         return ocl_fail(err, STN_E_FAIL, status, "opencl: creating a command queue");
     }
+    cl_uint zero[2] = {0, 0};
+    s->tickets = cl.clCreateBuffer(device->context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR,
+                                   sizeof zero, zero, &status);
+    if (status != CL_SUCCESS) {
+        (void)cl.clReleaseCommandQueue(s->queue);
+        ocl_host->free(s);
+        return ocl_fail(err, STN_E_NOMEM, status, "opencl: allocating a stream's tickets");
+    }
     *stream = s;
     return STN_OK;
 }
@@ -65,6 +73,7 @@ void ocl_stream_close(stn_stream *stream) {
     if (stream != NULL) {
         (void)cl.clFinish(stream->queue);
         (void)cl.clReleaseCommandQueue(stream->queue);
+        (void)cl.clReleaseMemObject(stream->tickets);
         ocl_host->free(stream);
     }
 }

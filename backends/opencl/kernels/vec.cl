@@ -115,5 +115,18 @@ static inline void turn16(__private const float16 *row, __global float *to, uint
     R16(GIVE)
 }
 
+/* A launch of one item for each compute unit, which take the next of `jobs` jobs whenever they are
+ * free: runtimes hand half of a launch's groups to their first thread at once. The last item to
+ * leave puts the tickets back. */
+#define TICKETS __global uint *tickets, ulong tickets_off
+#define FOR_JOBS(job, jobs)                                                                        \
+    GO(tickets);                                                                                   \
+    for (uint job = atomic_inc(tickets); job < (jobs); job = atomic_inc(tickets))
+#define END_JOBS                                                                                   \
+    if (atomic_inc(tickets + 1) + 1u == (uint)get_global_size(0)) {                                \
+        atomic_and(tickets, 0u);                                                                   \
+        atomic_and(tickets + 1, 0u);                                                               \
+    }
+
 /* Names of functions of a unit: programs hold several (program.c). */
 #define FN(name) CAT(CAT(name, _), V_UNIT)

@@ -4,22 +4,33 @@
  * An image of x is `row` floats: NC16 blocks, or K = C*P values of NCHW.
  */
 
-/* w[O][K] to [vector][O][16], one item per (vector, o), `packs` in all. Vector v of a row of x holds
- * 16 inputs, or 16 channels of a pixel. Items after them undo the activation of 16 of the gradient's
- * `total` values (0: there is none). */
+/* w[O][K] to [vector][O][16]. Vector v of a row of x holds 16 inputs, or 16 channels of a pixel. One
+ * item per o and vector, or, for blocks of at least 16 pixels, per o and 16 pixels, `packs` in all.
+ * Items after them undo the activation of 16 of the gradient's `total` values (0: there is none). */
 __kernel void pack_inputs(RD(w), WR(out), RD(gy), RD(y), WR(gz), uint xl, uint C, uint P, uint O,
                           uint packs, float slope, uint total, FLAGS) {
     GO(w), GO(out), GO(gy), GO(y), GO(gz);
-    uint e = (uint)get_global_id(0), v = e / O, c = v / P * 16u;
+    uint e = (uint)get_global_id(0), o = e % O, v = e / O;
     if (e < packs) {
-        w = w + e % O * C * P;
-        out = out + e * 16u;
+        w = w + o * C * P;
         if (xl == 0u) {
-            put16(load16(w + v * 16u, min(C * P - v * 16u, 16u)), 0, out);
+            put16(load16(w + v * 16u, min(C * P - v * 16u, 16u)), e, out);
+            return;
+        }
+        if (P >= 16u) {
+            uint across = (P + 15u) / 16u, block = v / across;
+            uint p = min(v % across * 16u, P - 16u); /* the last 16 may overlap */
+            float16 row[16];
+            for (uint l = 0u; l < 16u; l++) {
+                uint c = block * 16u + l;
+                row[l] = c < C ? vload16(0, w + c * P + p) : (float16)(0.0f);
+            }
+            turn16(row, out + ((block * P + p) * O + o) * 16u, O * 16u);
             return;
         }
         for (uint l = 0u; l < 16u; l++) {
-            out[l] = c + l < C ? w[(c + l) * P + v % P] : 0.0f;
+            uint c = v / P * 16u + l;
+            out[e * 16u + l] = c < C ? w[c * P + v % P] : 0.0f;
         }
         return;
     }
@@ -55,15 +66,14 @@ static inline void turn_block(__global const float *x, uint P, __global float *t
  * channel of NC16, or a block of 16 channels that is turned in `area` first, `turned` floats for
  * each of eight images (0: not turned). */
 __kernel void vlinear(RD(x), RD(wp), RD(b), WR(y), WR(area), uint xl, uint C, uint P, uint O,
-                      uint row, uint has_b, uint act, float slope, uint turned, uint rows, FLAGS) {
+                      uint row, uint has_b, uint act, float slope, uint turned, TICKETS, uint rows, FLAGS) {
     GO(x), GO(wp), GO(b), GO(y), GO(area);
     uint K = C * P, pairs = (O + 31u) / 32u, step = turned == 0u && xl != 0u ? 16u : 1u;
     uint length = xl == 0u ? K : turned != 0u ? 16u * P : P, base = 0u;
     float16 ones = (float16)(one), each[16];
     int16 bad = (int16)(0);
     area = area + (uint)get_global_id(0) * 8u * turned;
-    for (uint job = (uint)get_global_id(0); job < pairs * ((rows + 7u) / 8u);
-         job += (uint)get_global_size(0)) {
+    FOR_JOBS(job, pairs * ((rows + 7u) / 8u)) {
         uint o0 = job % pairs * 32u, n0 = job / pairs * 8u;
         bool both = O - o0 > 16u;
         __global const float *w = wp + o0 * K;
@@ -119,6 +129,7 @@ __kernel void vlinear(RD(x), RD(wp), RD(b), WR(y), WR(area), uint xl, uint C, ui
             }
         }
     }
+    END_JOBS
     if (any(bad)) {
         raise_flag(flags, flags_off, node, step1);
     }
@@ -164,20 +175,35 @@ __kernel void vlinear_grad_x(RD(gy), RD(wp), WR(gx), uint O, uint row, uint rows
     }
 }
 
-/* The gradients of one output's weights that vector v of a row stands for, K = C*P in all. */
-static inline void put_weights(float16 r, uint xl, uint C, uint P, uint v, __global float *gw) {
-    uint K = C * P;
+/* Stores the gradients of one output's weights that vectors first ... first + count - 1 of a row
+ * stand for. */
+static inline int16 put_weights(__private float16 *r, uint xl, uint C, uint P, uint first,
+                                uint count, float limit, __global float *gw) {
+    uint K = C * P, c = first / P * 16u, p = first % P;
+    int16 bad = (int16)(0);
+    for (uint v = 0u; v < count; v++) {
+        r[v] = SNAP16(r[v], limit);
+        bad |= BAD16(r[v]);
+    }
     if (xl == 0u) {
-        store16(r, gw + v * 16u, min(max(K, v * 16u) - v * 16u, 16u));
-        return;
+        for (uint v = 0u; v < count; v++) {
+            store16(r[v], gw + (first + v) * 16u, min(K - (first + v) * 16u, 16u));
+        }
+        return bad;
     }
-    float each[16];
-    uint c = v / P * 16u;
-    vstore16(r, 0, each);
-    gw = gw + c * P + v % P;
-    for (uint l = 0u; l < 16u && c + l < C; l++) {
-        gw[l * P] = each[l];
+    if (count == 16u && p + 16u <= P && c + 16u <= C) {
+        turn16(r, gw + c * P + p, P);
+        return bad;
     }
+    for (uint v = 0u; v < count; v++) {
+        float each[16];
+        c = (first + v) / P * 16u, p = (first + v) % P;
+        vstore16(r[v], 0, each);
+        for (uint l = 0u; l < 16u && c + l < C; l++) {
+            gw[(c + l) * P + p] = each[l];
+        }
+    }
+    return bad;
 }
 
 /* Gradients of the biases: CHAIN over the images of each shard, then the tree. */
@@ -205,23 +231,22 @@ static inline int16 sum_biases(__global const float *gy, uint O, uint rows, uint
     return bad;
 }
 
-/* An item takes some spans of `pairs` pairs of vectors one after another, whose part of x it copies
- * together; the item past the last one sums the gradients of the biases. */
+/* A job is a span of up to eight pairs of vectors, whose part of x it copies together, so that two
+ * items seldom write one line; but the first, with_b: the gradients of the biases. */
 __kernel void vlinear_grad_w(RD(gy), RD(x), WR(area), WR(gw), WR(gb), uint xl, uint C, uint P,
-                             uint O, uint row, uint pairs, uint items, uint N, uint rows, uint B,
-                             uint S, float limit, FLAGS) {
+                             uint O, uint row, uint pairs, uint with_b, uint N, TICKETS, uint rows,
+                             uint B, uint S, float limit, FLAGS) {
     GO(gy), GO(x), GO(area), GO(gw), GO(gb);
-    uint item = (uint)get_global_id(0), spans = (row + pairs * 32u - 1u) / (pairs * 32u);
-    uint own = (spans + items - 1u) / items;
+    uint spans = (row + pairs * 32u - 1u) / (pairs * 32u);
     float16 ones = (float16)(one), stack[MAX_TREE * 16];
     int16 bad = (int16)(0);
-    if (item == items) {
-        bad = sum_biases(gy, O, rows, B, S, limit, gb, one);
-        own = 0u;
-    }
-    area = area + item * (pairs * N * 32u);
-    for (uint span = item * own; span < min(item * own + own, spans); span++) {
-        uint first = span * pairs * 32u, vectors = (min(row - first, pairs * 32u) + 15u) / 16u;
+    area = area + (uint)get_global_id(0) * (pairs * N * 32u);
+    FOR_JOBS(job, spans + with_b) {
+        if (job < with_b) {
+            bad |= sum_biases(gy, O, rows, B, S, limit, gb, one);
+            continue;
+        }
+        uint first = (job - with_b) * pairs * 32u, vectors = (min(row - first, pairs * 32u) + 15u) / 16u;
         for (uint n = 0u; n < rows; n++) {
             for (uint v = 0u; v < vectors; v++) {
                 uint at = first + v * 16u;
@@ -229,49 +254,45 @@ __kernel void vlinear_grad_w(RD(gy), RD(x), WR(area), WR(gw), WR(gb), uint xl, u
                       (v / 2u * N + n) * 2u + v % 2u, area);
             }
         }
-        for (uint tile = 0u; tile < (vectors + 1u) / 2u * ((O + 7u) / 8u); tile++) {
-            uint pair = tile / ((O + 7u) / 8u), o0 = tile % ((O + 7u) / 8u) * 8u;
-            bool both = pair * 2u + 1u < vectors;
-            __global const float *xv = area + pair * N * 32u;
+        for (uint o0 = 0u; o0 < O; o0 += 8u) {
+            float16 sum[8 * 16];
 #define OUT(i) uint to##i = min(o0 + i##u, O - 1u);
             R8(OUT)
-            R8(SUM2)
-            for (uint s = 0u; s < S; s++) {
-                R8(ZERO2)
-                for (uint n = s * B; n < min(s * B + B, rows); n++) {
-                    __global const float *g = gy + n * O;
-                    float16 w0 = vload16(n * 2u, xv), w1 = vload16(n * 2u + 1u, xv);
+            for (uint pair = 0u; pair < (vectors + 1u) / 2u; pair++) {
+                __global const float *xv = area + pair * N * 32u;
+                R8(SUM2)
+                for (uint s = 0u; s < S; s++) {
+                    R8(ZERO2)
+                    for (uint n = s * B; n < min(s * B + B, rows); n++) {
+                        __global const float *g = gy + n * O;
+                        float16 w0 = vload16(n * 2u, xv), w1 = vload16(n * 2u + 1u, xv);
 #define TERM_W(i)                                                                                  \
     {                                                                                              \
         float16 f = (float16)(g[to##i]);                                                           \
         a##i = fma(f, w0, a##i), b##i = fma(f, w1, b##i);                                          \
     }
-                    R8(TERM_W)
-                }
-                uint level = 0u;
-                for (; ((s >> level) & 1u) != 0u; level++) {
+                        R8(TERM_W)
+                    }
+                    uint level = 0u;
+                    for (; ((s >> level) & 1u) != 0u; level++) {
 #define POP(i)                                                                                     \
     a##i = fma(a##i, ones, stack[level * 16u + i##u]);                                             \
     b##i = fma(b##i, ones, stack[level * 16u + 8u + i##u]);
-                    R8(POP)
-                }
+                        R8(POP)
+                    }
 #define PUSH(i) stack[level * 16u + i##u] = a##i, stack[level * 16u + 8u + i##u] = b##i;
-                R8(PUSH)
-            }
-            /* One body for all results: unrolled, it would take most of the program's compile time.
-             */
-#define PUT_W(i) stack[i] = a##i, stack[8 + i] = b##i;
-            R8(PUT_W)
-            for (uint i = 0u; i < (both ? 16u : 8u); i++) {
-                if (o0 + i % 8u < O) {
-                    float16 r = SNAP16(stack[i], limit);
-                    bad |= BAD16(r);
-                    put_weights(r, xl, C, P, first / 16u + pair * 2u + i / 8u,
-                                gw + (o0 + i % 8u) * (C * P));
+                    R8(PUSH)
                 }
+#define PUT_W(i) sum[i * 16 + pair * 2] = a##i, sum[i * 16 + pair * 2 + 1] = b##i;
+                R8(PUT_W)
+            }
+            for (uint i = 0u; i < min(O - o0, 8u); i++) {
+                bad |= put_weights(sum + i * 16u, xl, C, P, first / 16u, vectors, limit,
+                                   gw + (o0 + i) * (C * P));
             }
         }
     }
+    END_JOBS
     if (any(bad)) {
         raise_flag(flags, flags_off, node, step1);
     }

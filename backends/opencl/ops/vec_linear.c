@@ -20,14 +20,13 @@ static bool shape_of(const stn_kernel *k, const ocl_view *x, uint32_t o, shape *
  * smaller ones stay in the first as they are. */
 #define TURN_LEAST 32u
 #define TURN_MOST 1024u
-/* Items for each compute unit, where each has workspace of its own; pairs of vectors of a span of
- * the weight gradient. */
-#define ITEMS 8u
-#define SPAN_PAIRS 4u
+#define ITEMS 8u /* of an input gradient, for each compute unit */
+#define SPAN_PAIRS 8u
 
-static uint32_t items_of(const stn_kernel *k, uint64_t jobs) {
-    uint32_t most = ITEMS * k->device->info.compute_units;
-    return most < jobs ? most : (uint32_t)jobs;
+/* Items that take jobs by ticket. */
+static uint32_t free_items(const stn_kernel *k, uint64_t jobs) {
+    uint32_t units = k->device->info.compute_units;
+    return units < jobs ? units : (uint32_t)jobs;
 }
 
 bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint32_t o, bool act,
@@ -40,7 +39,7 @@ bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint
     uint64_t packed = ocl_ws(k, (uint64_t)pairs * inputs * 128u);
     bool turns = s.layout == STN_NC16 && s.pixels >= TURN_LEAST && s.pixels <= TURN_MOST;
     uint32_t turned = turns ? s.pixels * 16u + 16u : 0u;
-    uint32_t items = items_of(k, (uint64_t)pairs * ((x.n + 7u) / 8u));
+    uint32_t items = free_items(k, (uint64_t)pairs * ((x.n + 7u) / 8u));
     uint64_t area = ocl_ws(k, (uint64_t)items * turned * 32u);
     packs = pairs * 2u * ((inputs + 15u) / 16u);
     ocl_range all = ocl_items(packs, false), range = {{items, 1, 1}, 0, {1, 1, 1}};
@@ -48,7 +47,8 @@ bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint
              A_U(packs));
     OCL_EMIT(k, "vlinear.cl", "", "vlinear", &range, x.ref, A_WS(packed), b, y, A_WS(area),
              A_U(s.layout), A_U(s.c), A_U(s.pixels), A_U(o), A_U(s.row),
-             A_U(b.kind != OCL_ARG_NONE), A_U(act), A_F(slope), A_U(turned), A_ROWS(1), A_FLAGS);
+             A_U(b.kind != OCL_ARG_NONE), A_U(act), A_F(slope), A_U(turned), A_TICKETS, A_ROWS(1),
+             A_FLAGS);
     return true;
 }
 
@@ -56,6 +56,9 @@ bool vec_linear(stn_kernel *k, ocl_view x, ocl_arg w, ocl_arg b, ocl_arg y, uint
  * *gy becomes. */
 static ocl_arg prepare(stn_kernel *k, const shape *s, const vec_flow *f, ocl_arg w, ocl_arg *gy) {
     uint64_t n = (uint64_t)s->vectors * s->o, packed = ocl_ws(k, n * 64u);
+    if (s->layout == STN_NC16 && s->pixels >= 16u) {
+        n = (uint64_t)(s->c + 15u) / 16u * ((s->pixels + 15u) / 16u) * s->o;
+    }
     uint64_t values = f->act ? (uint64_t)f->gy.n * s->o : 0;
     ocl_range all = ocl_items(n + (values + 15u) / 16u, false);
     ocl_arg gz = f->act ? A_WS(ocl_ws(k, values * 4u)) : A_NONE;
@@ -67,7 +70,8 @@ static ocl_arg prepare(stn_kernel *k, const shape *s, const vec_flow *f, ocl_arg
 }
 
 static void grad_x(stn_kernel *k, const shape *s, ocl_arg gy, ocl_arg packed, ocl_view gx) {
-    uint32_t pairs = (s->vectors + 1u) / 2u, parts = (items_of(k, gx.n) + pairs - 1u) / pairs;
+    uint32_t pairs = (s->vectors + 1u) / 2u, items = ITEMS * k->device->info.compute_units;
+    uint32_t parts = ((items < gx.n ? items : gx.n) + pairs - 1u) / pairs;
     ocl_range range = {{pairs, parts, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_x", &range, gy, packed, gx.ref, A_U(s->o),
              A_U(s->row), A_ROWS(1), A_FLAGS);
@@ -75,14 +79,16 @@ static void grad_x(stn_kernel *k, const shape *s, ocl_arg gy, ocl_arg packed, oc
 
 static void grad_w(stn_kernel *k, const shape *s, ocl_arg gy, ocl_view x, ocl_arg gw, ocl_arg gb,
                    uint32_t shards) {
-    uint32_t pairs = (s->vectors + 1u) / 2u, items = items_of(k, pairs);
-    uint32_t span = pairs / items < SPAN_PAIRS ? pairs / items : SPAN_PAIRS;
+    uint32_t pairs = (s->vectors + 1u) / 2u, most = pairs / k->device->info.compute_units;
+    uint32_t span = most == 0 ? 1u : most < SPAN_PAIRS ? most : SPAN_PAIRS;
+    uint32_t with_b = gb.kind != OCL_ARG_NONE, jobs = (pairs + span - 1u) / span + with_b;
+    uint32_t items = free_items(k, jobs);
     uint64_t area = ocl_ws(k, (uint64_t)items * span * x.n * 128u);
-    ocl_range range = {{items + (gb.kind != OCL_ARG_NONE), 1, 1}, 0, {1, 1, 1}};
+    ocl_range range = {{items, 1, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vlinear.cl", "", "vlinear_grad_w", &range, gy, x.ref, A_WS(area), gw, gb,
              A_U(s->layout), A_U(s->c), A_U(s->pixels), A_U(s->o), A_U(s->row), A_U(span),
-             A_U(items), A_U(x.n), A_ROWS(1), A_U((x.n + shards - 1u) / shards), A_U(shards),
-             A_LIMIT, A_FLAGS);
+             A_U(with_b), A_U(x.n), A_TICKETS, A_ROWS(1), A_U((x.n + shards - 1u) / shards),
+             A_U(shards), A_LIMIT, A_FLAGS);
 }
 
 bool vec_linear_grad_x(stn_kernel *k, ocl_view gy, ocl_arg w, ocl_view gx) {
