@@ -44,6 +44,8 @@
     X(clEnqueueReadBuffer)                                                                         \
     X(clEnqueueCopyBuffer)                                                                         \
     X(clEnqueueFillBuffer)                                                                         \
+    X(clEnqueueMapBuffer)                                                                          \
+    X(clEnqueueUnmapMemObject)                                                                     \
     X(clGetEventProfilingInfo)                                                                     \
     X(clWaitForEvents)                                                                             \
     X(clReleaseEvent)                                                                              \
@@ -73,6 +75,7 @@ void ocl_log(int32_t level, const char *format, ...);
 enum { OCL_AUTO = 0, OCL_CPU_VECTOR = 1, OCL_GPU = 2 };
 
 typedef struct ocl_program ocl_program;
+typedef struct ocl_pinned ocl_pinned;
 
 struct stn_device {
     uint32_t index;
@@ -88,8 +91,9 @@ struct stn_device {
     cl_mem dummy;        /* stands for missing operands */
     char cache_dir[512]; /* empty: no binary cache */
     stn_device_info info;
-    pthread_mutex_t lock; /* guards programs */
+    pthread_mutex_t lock; /* guards programs and pinned */
     ocl_program *programs;
+    ocl_pinned *pinned;
 };
 
 struct stn_buf {
@@ -117,6 +121,8 @@ int32_t ocl_device_query(stn_device *device, stn_device_info *info, stn_err *err
 /* --- memory and streams (stream.c) ------------------------------------------------------------ */
 int32_t ocl_buf_alloc(stn_device *device, uint64_t bytes, stn_buf **buf, stn_err *err);
 void ocl_buf_free(stn_buf *buf);
+int32_t ocl_host_alloc(stn_device *device, uint64_t bytes, void **memory, stn_err *err);
+void ocl_host_free(stn_device *device, void *memory);
 int32_t ocl_stream_open(stn_device *device, stn_stream **stream, stn_err *err);
 void ocl_stream_close(stn_stream *stream);
 int32_t ocl_write(stn_stream *stream, stn_ref dst, const void *src, uint64_t bytes, stn_err *err);

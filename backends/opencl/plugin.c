@@ -52,6 +52,8 @@ static const stn_backend backend = {
     .peaks = ocl_peaks,
     .op_launches = ocl_op_launches,
     .op_launch_get = ocl_op_launch_get,
+    .host_alloc = ocl_host_alloc,
+    .host_free = ocl_host_free,
 };
 
 STN_PLUGIN(STN_KIND_BACKEND, "opencl", "0.1.0", "MIT",

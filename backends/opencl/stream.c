@@ -42,6 +42,83 @@ void ocl_buf_free(stn_buf *buf) {
     }
 }
 
+/* Host memory by which a driver copies without a detour: a buffer that stays mapped. */
+struct ocl_pinned {
+    ocl_pinned *next;
+    cl_mem mem;
+    void *memory;
+};
+
+/* Maps (or, if it is mapped, unmaps) the memory through a queue that lives as long as this takes.
+ */
+static cl_int map(stn_device *device, ocl_pinned *p, size_t bytes) {
+    cl_int status = CL_SUCCESS;
+    cl_command_queue queue = cl.clCreateCommandQueue(device->context, device->id, 0, &status);
+    if (status != CL_SUCCESS) {
+        return status;
+    }
+    if (p->memory != NULL) {
+        status = cl.clEnqueueUnmapMemObject(queue, p->mem, p->memory, 0, NULL, NULL);
+    } else {
+        p->memory = cl.clEnqueueMapBuffer(queue, p->mem, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0,
+                                          bytes, 0, NULL, NULL, &status);
+    }
+    (void)cl.clFinish(queue);
+    (void)cl.clReleaseCommandQueue(queue);
+    return status;
+}
+
+int32_t ocl_host_alloc(stn_device *device, uint64_t bytes, void **memory, stn_err *err) {
+    *memory = NULL;
+    if (device->device_class != OCL_GPU) {
+        return stn_fail(err, STN_E_UNSUPPORTED, "opencl: %s copies from any memory alike",
+                        device->info.name);
+    }
+    ocl_pinned *p = bytes <= device->max_alloc ? ocl_host->alloc(sizeof *p, 0) : NULL;
+    if (p == NULL) {
+        return stn_fail(err, STN_E_NOMEM, "opencl: no %llu bytes of pinned memory",
+                        (unsigned long long)bytes);
+    }
+    cl_int status = CL_SUCCESS;
+    memset(p, 0, sizeof *p);
+    p->mem = cl.clCreateBuffer(device->context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR,
+                               (size_t)bytes, NULL, &status);
+    if (status == CL_SUCCESS) {
+        status = map(device, p, (size_t)bytes);
+        if (status != CL_SUCCESS) {
+            (void)cl.clReleaseMemObject(p->mem);
+        }
+    }
+    if (status != CL_SUCCESS) {
+        ocl_host->free(p);
+        return ocl_fail(err, STN_E_NOMEM, status, "opencl: pinned memory");
+    }
+    (void)pthread_mutex_lock(&device->lock);
+    p->next = device->pinned;
+    device->pinned = p;
+    (void)pthread_mutex_unlock(&device->lock);
+    *memory = p->memory;
+    return STN_OK;
+}
+
+void ocl_host_free(stn_device *device, void *memory) {
+    (void)pthread_mutex_lock(&device->lock);
+    ocl_pinned **at = &device->pinned;
+    while (*at != NULL && (*at)->memory != memory) {
+        at = &(*at)->next;
+    }
+    ocl_pinned *p = memory != NULL ? *at : NULL;
+    if (p != NULL) {
+        *at = p->next;
+    }
+    (void)pthread_mutex_unlock(&device->lock);
+    if (p != NULL) {
+        (void)map(device, p, 0);
+        (void)cl.clReleaseMemObject(p->mem);
+        ocl_host->free(p);
+    }
+}
+
 int32_t ocl_stream_open(stn_device *device, stn_stream **stream, stn_err *err) {
     *stream = NULL;
     stn_stream *s = ocl_host->alloc(sizeof *s, 0);

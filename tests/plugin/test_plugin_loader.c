@@ -298,6 +298,10 @@ Test(loader, runs_an_old_plugin_with_stubs) {
     cr_expect_eq(launches, 0);
     cr_expect_eq(ns, 0);
     expect_one_line(err.text);
+    void *memory = &ns;
+    cr_expect_eq(backend->host_alloc(NULL, 64, &memory, &err), STN_E_UNSUPPORTED);
+    cr_expect_null(memory);
+    backend->host_free(NULL, NULL);
     stn_peaks peaks = {.struct_size = sizeof peaks, .flops = 1.0, .bytes = 1.0};
     cr_expect_eq(backend->peaks(NULL, &peaks, &err), STN_E_UNSUPPORTED);
     cr_expect(peaks.flops <= 0.0 && peaks.bytes <= 0.0);

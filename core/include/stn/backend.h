@@ -145,6 +145,12 @@ typedef struct stn_backend {
     int32_t (*op_launches)(const stn_kernel *kernel, uint32_t *n, stn_err *err);
     /* Optional, since minor 2: describes one of these kernels without running it. */
     int32_t (*op_launch_get)(stn_kernel *kernel, uint32_t index, stn_launch *launch, stn_err *err);
+    /* Optional, since minor 3: host memory of unspecified bytes for the host's end of write and
+     * read where the device copies it faster than other memory (pinned). E_UNSUPPORTED where it
+     * does not matter, E_NOMEM where there is none: any memory serves. host_free accepts NULL,
+     * before device_close and after sync. */
+    int32_t (*host_alloc)(stn_device *device, uint64_t bytes, void **memory, stn_err *err);
+    void (*host_free)(stn_device *device, void *memory);
 } stn_backend;
 
 #endif

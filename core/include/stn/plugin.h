@@ -18,7 +18,7 @@
 #include <stn/error.h>
 
 #define STN_ABI_MAJOR 1u
-#define STN_ABI_MINOR 2u
+#define STN_ABI_MINOR 3u
 #define STN_PLUGIN_MAGIC UINT64_C(0x314e47554c504e53) /* "SNPLUGN1" */
 
 enum { STN_KIND_BACKEND = 1, STN_KIND_DATASET = 2, STN_KIND_MODEL = 3 };

@@ -268,15 +268,18 @@ static int32_t allocate_all(stn_net *net, stn_err *err) {
 
 static int32_t make_queue(stn_net *net, stn_err *err) {
     const stn_graph *g = &net->plan[0].graph;
-    uint64_t images = stn__net_row_bytes(g, g->pixels, net->batch);
-    uint64_t heads = (uint64_t)net->batch * net->heads;
+    uint64_t images = stn__round_up(stn__net_row_bytes(g, g->pixels, net->batch));
+    uint64_t step = images + stn__round_up((uint64_t)net->batch * net->heads * sizeof(int32_t));
+    void *memory = NULL;
+    net->pinned = net->backend->host_alloc(net->device, STN__QUEUE * step, &memory, NULL) == STN_OK;
+    net->host = net->pinned ? memory : stn__alloc(STN__QUEUE * step);
+    if (net->host == NULL) {
+        return stn__nomem(err, "queue of steps", STN__QUEUE * step);
+    }
     for (uint32_t i = 0; i < STN__QUEUE; i++) {
-        stn__queued *q = &net->queue[i];
-        q->images = stn__alloc(images);
-        q->labels = stn__calloc(heads, sizeof *q->labels);
-        if (q->images == NULL || q->labels == NULL) {
-            return stn__nomem(err, "queue of steps", STN__QUEUE * images);
-        }
+        uint8_t *at = (uint8_t *)net->host + i * step;
+        net->queue[i].images = at;
+        net->queue[i].labels = (int32_t *)(void *)(at + images);
     }
     return STN_OK;
 }
@@ -550,9 +553,10 @@ void stn_net_close(stn_net *net) {
     if (net->stream != NULL) {
         net->backend->stream_close(net->stream);
     }
-    for (uint32_t i = 0; i < STN__QUEUE; i++) {
-        stn__free(net->queue[i].images);
-        stn__free(net->queue[i].labels);
+    if (net->pinned) {
+        net->backend->host_free(net->device, net->host);
+    } else {
+        stn__free(net->host);
     }
     stn__free(net->order);
     stn__free(net);

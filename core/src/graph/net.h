@@ -71,6 +71,8 @@ struct stn_net {
     stn_net_memory memory;
 
     stn__queued queue[STN__QUEUE];
+    void *host;  /* images and labels of the queue */
+    bool pinned; /* host is the backend's */
     uint32_t n_queued;
     stn__outcome outcome;
     double powers[2]; /* beta1^t, beta2^t after the steps queued so far */

@@ -67,6 +67,18 @@ static int32_t no_op_launch_get(stn_kernel *kernel, uint32_t index, stn_launch *
     return unsupported(err, "op_launch_get");
 }
 
+static int32_t no_host_alloc(stn_device *device, uint64_t bytes, void **memory, stn_err *err) {
+    (void)device;
+    (void)bytes;
+    *memory = NULL;
+    return unsupported(err, "host_alloc");
+}
+
+static void no_host_free(stn_device *device, void *memory) {
+    (void)device;
+    (void)memory;
+}
+
 static void no_close(stn_data *data) {
     (void)data;
 }
@@ -106,6 +118,8 @@ static const slot backend_slots[] = {
     OPTIONAL(stn_backend, peaks, no_peaks),
     OPTIONAL(stn_backend, op_launches, no_op_launches),
     OPTIONAL(stn_backend, op_launch_get, no_op_launch_get),
+    OPTIONAL(stn_backend, host_alloc, no_host_alloc),
+    OPTIONAL(stn_backend, host_free, no_host_free),
 };
 
 static const slot dataset_slots[] = {
