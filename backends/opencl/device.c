@@ -67,21 +67,23 @@ static void append_id(char *id, size_t size, const char *text) {
     id[n] = '\0';
 }
 
+static bool offers(cl_device_id device, const char *extension) {
+    char all[1 << 13] = "";
+    return cl.clGetDeviceInfo(device, CL_DEVICE_EXTENSIONS, sizeof all - 1, all, NULL) ==
+               CL_SUCCESS &&
+           strstr(all, extension) != NULL;
+}
+
 /* ":pci" or ":uuid", where the device answers; the strings of two equal cards differ only here. */
 static void append_unique(char *id, size_t size, cl_device_id device) {
-    char extensions[1 << 13] = "", text[40] = "";
-    size_t length = 0;
-    if (cl.clGetDeviceInfo(device, CL_DEVICE_EXTENSIONS, sizeof extensions - 1, extensions,
-                           &length) != CL_SUCCESS) {
-        return;
-    }
+    char text[40] = "";
     cl_uint pci[4] = {0};
     unsigned char uuid[16] = {0};
-    if (strstr(extensions, "cl_khr_pci_bus_info") != NULL &&
+    if (offers(device, "cl_khr_pci_bus_info") &&
         cl.clGetDeviceInfo(device, CL_DEVICE_PCI_BUS_INFO_KHR_, sizeof pci, pci, NULL) ==
             CL_SUCCESS) {
         (void)snprintf(text, sizeof text, ":%04x:%02x:%02x.%x", pci[0], pci[1], pci[2], pci[3]);
-    } else if (strstr(extensions, "cl_khr_device_uuid") != NULL &&
+    } else if (offers(device, "cl_khr_device_uuid") &&
                cl.clGetDeviceInfo(device, CL_DEVICE_UUID_KHR_, sizeof uuid, uuid, NULL) ==
                    CL_SUCCESS) {
         text[0] = ':';
@@ -308,6 +310,7 @@ int32_t ocl_device_open(uint32_t index, const stn_options *options, stn_device *
     d->max_group = device_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t));
     d->max_alloc = d->info.max_alloc;
     d->local_memory = device_number(d->id, CL_DEVICE_LOCAL_MEM_SIZE, 8);
+    d->nv_options = offers(d->id, "cl_nv_compiler_options");
     (void)pthread_mutex_init(&d->lock, NULL);
     int32_t status = read_options(d, options, err);
     if (status == STN_OK) {

@@ -15,13 +15,15 @@ typedef struct gpu_tile {
 } gpu_tile;
 /* Its build options of these names, where they are not 0. */
 typedef struct gpu_variant {
-    uint32_t flow, levels, inside, linear, turned;
+    uint32_t flow, levels, inside, linear, turned, whole;
 } gpu_variant;
-#define GPU_OPTIONS 112u
+#define GPU_OPTIONS 160u
 
 /* The tile for `products` products of m x n outputs. */
 gpu_tile gpu_tile_choose(const stn_device *device, uint64_t m, uint64_t n, uint64_t products);
-void gpu_tile_name(gpu_tile t, gpu_variant v, char text[GPU_OPTIONS]);
+void gpu_tile_name(const stn_kernel *k, gpu_tile t, gpu_variant v, char text[GPU_OPTIONS]);
+/* Terms of a slice (TK). */
+uint32_t gpu_tile_slice(gpu_tile t);
 /* What `flops` in groups over `terms` terms, counted over all groups, amount to. */
 ocl_tile_work gpu_tile_work(gpu_tile t, uint64_t flops, uint64_t terms);
 /* The range of one product. */

@@ -84,7 +84,8 @@ struct stn_device {
     cl_context context;
     uint32_t device_class; /* OCL_CPU_VECTOR or OCL_GPU */
     bool fast_math, profile;
-    bool clblast; /* holds CLBlast open */
+    bool nv_options; /* its compiler takes NVIDIA's options */
+    bool clblast;    /* holds CLBlast open */
     uint64_t max_group, max_alloc, local_memory;
     uint64_t group_cap;  /* no larger work-groups, from the options; 0: no cap */
     uint64_t min_work;   /* multiply-adds from which a kernel of its own is compiled for a shape */

@@ -9,8 +9,11 @@
  * activation with the output `flow` on its way to local memory; FLOW = 2 (weight gradients):
  * through a 2x2 max-pool of stride 2 over a map of even width and, with act = 1, an activation
  * behind it; INSIDE: no window reaches into the padding; LINEAR = 1: maps of one pixel, = 2: with
- * weights [term][m]; TURNED: weights lie where the table says, not as the terms; LEVELS: see
- * SHARDS.
+ * weights [term][m]; TURNED: weights lie where the table says, not as the terms; WHOLE: all chunks
+ * are multiples of TK terms; ANY_GROUP: the host sees to the size of groups (gpu_tile_name); LEVELS:
+ * see SHARDS.
+ *
+ * Rows and columns past the last are computed from any operands and not stored.
  */
 #if FLOW == 1
 #define GRAD(g, e) act_bwd(g[e], flow[e], slope)
@@ -22,7 +25,11 @@
 #define ITEMS (NX * NY)
 /* Registers of an item bound the slice. */
 #define TK (RM * RN > 32 ? 8u : 16u)
+#ifdef ANY_GROUP
+#define GROUP
+#else
 #define GROUP __attribute__((reqd_work_group_size(NX, NY, 1)))
+#endif
 /* Rows of a slice in local memory: 4 floats longer than the tile, against bank conflicts. */
 #define PA (TM + 4u)
 #define PB (TN + 4u)
@@ -120,9 +127,15 @@ typedef float rows_t;
         acc[i] = (wide_t)(0.0f);                                                                   \
     }
 
+#if WHOLE
+#define IN_SLICE(k, end) true
+#else
+#define IN_SLICE(k, end) ((k) < (end))
+#endif
+
 /* Terms [first, last) in shards of `shard` terms, in chunks of L from the start of each. FETCH(k0,
- * end) reads the slice of terms k0 .. end-1 (at most TK, none if k0 = end) into ra, rb; PUT(half)
- * stores them; END_SHARD takes the total. All conditions are the same for the whole group. The
+ * end) reads the slice of terms k0 .. end-1 (at most TK, none if k0 = end) into ra, rb, behind the
+ * last slice some other one that nothing takes; PUT(half) stores them; END_SHARD takes the total. All conditions are the same for the whole group. The
  * barrier stands behind FETCH: compilers move loads down to their use, and there wait for them, but
  * not across a barrier. */
 #define PRODUCT(first, last, shard, L)                                                             \
@@ -134,7 +147,7 @@ typedef float rows_t;
     while (more) {                                                                                 \
         bool ends = k0 + TK >= end, full = ends && end == stop;                                    \
         more = !ends || end < (last);                                                              \
-        k0 = ends ? end : k0 + TK;                                                                 \
+        k0 = !more ? (first) : ends ? end : k0 + TK;                                               \
         stop = !full ? stop : (last)-end > (shard) ? end + (shard) : (last);                       \
         end = !ends ? end : stop - end > (L) ? end + (L) : stop;                                   \
         FETCH(k0, end)                                                                             \
@@ -252,8 +265,8 @@ __kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), 
     {                                                                                              \
         uint k = (k0) + t % TK;                                                                    \
         UNROLL for (uint i = 0u; i < NB; i++) {                                                    \
-            uint j = j0 + t / TK + i * STEP;                                                       \
-            bool in = (k < (end)) & (j < columns);                                                 \
+            uint j = min(j0 + t / TK + i * STEP, columns - 1u);                                    \
+            bool in = IN_SLICE(k, end);                                                            \
             float v = GRAD(x, in ? j * xs + k : 0u);                                               \
             rb[i] = in ? v : 0.0f;                                                                 \
         }                                                                                          \
@@ -284,8 +297,8 @@ __kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), 
 #define FETCH_B(k0, end)                                                                           \
     UNROLL for (uint i = 0u; i < NB; i++) {                                                        \
         uint k = (k0) + t / TN + i * (ITEMS / TN);                                                 \
-        TERM(k < (end) ? k : 0u)                                                                   \
-        bool in = (k < (end)) & MEETS;                                                             \
+        TERM(IN_SLICE(k, end) ? k : 0u)                                                            \
+        bool in = IN_SLICE(k, end) & MEETS;                                                        \
         float v = GRAD(x, in ? base + at : 0u);                                                    \
         rb[i] = in ? v : 0.0f;                                                                     \
     }
@@ -295,8 +308,8 @@ __kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), 
 #if LINEAR == 2
 #define FETCH_A(k0, end)                                                                           \
     UNROLL for (uint i = 0u; i < NA; i++) {                                                        \
-        uint k = (k0) + t / TM + i * (ITEMS / TM), m = m0 + t % TM;                                \
-        bool in = (k < (end)) & (m < M);                                                           \
+        uint k = (k0) + t / TM + i * (ITEMS / TM), m = min(m0 + t % TM, M - 1u);                   \
+        bool in = IN_SLICE(k, end);                                                                \
         float v = w[in ? k * wm + m : 0u];                                                         \
         ra[i] = in ? v : 0.0f;                                                                     \
     }
@@ -314,8 +327,8 @@ __kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), 
     {                                                                                              \
         uint k = (k0) + t % TK;                                                                    \
         UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
-            uint m = m0 + t / TK + i * STEP;                                                       \
-            bool in = (k < (end)) & (m < M);                                                       \
+            uint m = min(m0 + t / TK + i * STEP, M - 1u);                                          \
+            bool in = IN_SLICE(k, end);                                                            \
             float v = w[in ? WEIGHT(k, m) : 0u];                                                   \
             ra[i] = in ? v : 0.0f;                                                                 \
         }                                                                                          \
@@ -384,7 +397,10 @@ __kernel GROUP void grad_x_tile(RD(gy), RD(w), WR(gx), RDI(pixels), uint M, uint
     GO(gy), GO(w), GO(gx), GO(pixels);
     TILE uint4 pixel = as_uint4(vload4(get_group_id(2), pixels));
     uint nw = pixel.z & 0xffffu, met = (pixel.z >> 16) * nw;
-    uint inverse_met = INVERSE(met > 0u ? met : 1u), inverse_nw = INVERSE(nw > 0u ? nw : 1u);
+    uint terms = O * met;
+    met = met > 0u ? met : 1u; /* as a divisor, of terms that no sum takes */
+    nw = nw > 0u ? nw : 1u;
+    uint inverse_met = INVERSE(met), inverse_nw = INVERSE(nw);
 #define FETCH(k0, end)                                                                             \
     {                                                                                              \
         uint k = (k0) + t % TK;                                                                    \
@@ -392,20 +408,20 @@ __kernel GROUP void grad_x_tile(RD(gy), RD(w), WR(gx), RDI(pixels), uint M, uint
         uint from = o.x * OP + pixel.y + at.x * OW + at.y;                                         \
         uint weight = o.x * M * taps + pixel.w - at.x * up - at.y * left;                          \
         UNROLL for (uint i = 0u; i < NB; i++) {                                                    \
-            uint n = j0 + t / TK + i * STEP;                                                       \
-            bool in = (k < (end)) & (n < images);                                                  \
+            uint n = min(j0 + t / TK + i * STEP, images - 1u);                                     \
+            bool in = IN_SLICE(k, end);                                                            \
             float v = gy[in ? n * O * OP + from : 0u];                                             \
             rb[i] = in ? v : 0.0f;                                                                 \
         }                                                                                          \
         UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
-            uint m = m0 + t / TK + i * STEP;                                                       \
-            bool in = (k < (end)) & (m < M);                                                       \
+            uint m = min(m0 + t / TK + i * STEP, M - 1u);                                          \
+            bool in = IN_SLICE(k, end);                                                            \
             float v = w[in ? m * taps + weight : 0u];                                              \
             ra[i] = in ? v : 0.0f;                                                                 \
         }                                                                                          \
     }
 #define PUT(half) PUT_TERMS_B(half) PUT_TERMS_A(half)
-    PRODUCT(0u, j0 < images ? O * met : 0u, O * met, CB * met)
+    PRODUCT(0u, j0 < images ? terms : 0u, terms, CB * met)
 #undef FETCH
 #undef PUT
     UNROLL for (uint i = 0u; i < RM; i++) {
@@ -447,7 +463,8 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD8(index), RD(x), WR(par
     from = parts > 1u ? from + z % parts * G : from;
     to = parts > 1u && from + G < to ? from + G : to;
     to = to < rows ? to : rows;
-    from = from < to ? from : to;
+    to = from < to ? to : 0u;
+    from = from < to ? from : 0u;
 #endif
     for (uint i = t; i < TN; i += ITEMS) {
         bool in = j0 + i < N;
@@ -467,7 +484,7 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD8(index), RD(x), WR(par
         uint oh = p.x * sh, ow = p.y * sw, base = n.x * xs + oh * W + ow;                          \
         UNROLL for (uint i = 0u; i < NB; i++) {                                                    \
             uint4 e = column[t / TK + i * STEP];                                                   \
-            bool in = (k < (end)) & MEETS_X(e);                                                    \
+            bool in = IN_SLICE(k, end) & MEETS_X(e);                                               \
             float v = x[in ? base + e.x : 0u];                                                     \
             rb[i] = in ? v : 0.0f;                                                                 \
         }                                                                                          \
@@ -485,7 +502,7 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD8(index), RD(x), WR(par
         uint q = p.x / 2u * QW + p.y / 2u, which = p.x % 2u * 2u;                                  \
         UNROLL for (uint i = 0u; i < NP; i++) {                                                    \
             uint m = m0 + t / PAIRS + i * (ITEMS / PAIRS);                                         \
-            bool in = (k < (end)) & (m < M) & (q < QP);                                            \
+            bool in = IN_SLICE(k, end) & (m < M) & (q < QP);                                       \
             uint at = in ? (n.x * M + m) * QP + q : 0u, chosen = index[at];                        \
             float v = gy[at];                                                                      \
             v = act != 0u ? act_bwd(v, flow[at], slope) : v;                                       \
@@ -508,8 +525,8 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD8(index), RD(x), WR(par
         uint k = (k0) + t % TK;                                                                    \
         uint2 n = divide(k, OP, inverse_op);                                                       \
         UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
-            uint m = m0 + t / TK + i * STEP;                                                       \
-            bool in = (k < (end)) & (m < M);                                                       \
+            uint m = min(m0 + t / TK + i * STEP, M - 1u);                                          \
+            bool in = IN_SLICE(k, end);                                                            \
             float v = GRAD(gy, in ? (n.x * M + m) * OP + n.y : 0u);                                \
             ra[i] = in ? v : 0.0f;                                                                 \
         }                                                                                          \

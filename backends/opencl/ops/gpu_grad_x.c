@@ -99,12 +99,13 @@ void gpu_taps(stn_kernel *k, const ocl_geometry *g, ocl_view gy, ocl_arg w, ocl_
     char options[GPU_OPTIONS];
     uint32_t pixels = g->h * g->w;
     gpu_tile t = tile_of(k, g, gx.n);
-    gpu_tile_name(t, (gpu_variant){0}, options);
+    uint32_t chunk = stn_conv_chunk(g->kh, g->kw), slice = gpu_tile_slice(t);
+    gpu_tile_name(k, t, (gpu_variant){.whole = g->o % slice == 0 && chunk % slice == 0}, options);
     ocl_range range = gpu_tile_range(t, g->c, gx.n, pixels);
     OCL_EMIT(k, "gpu_tile.cl", options, "grad_x_tile", &range, gy.ref, w, gx.ref,
-             A_TABLE(pixels_of(k, g)), A_U(g->c), A_U(g->o), A_U(stn_conv_chunk(g->kh, g->kw)),
-             A_U(pixels), A_U(g->oh * g->ow), A_U(g->ow), A_U(g->kh * g->kw), A_U(g->sh * g->kw),
-             A_U(g->sw), A_ROWS(1), A_FLAGS);
+             A_TABLE(pixels_of(k, g)), A_U(g->c), A_U(g->o), A_U(chunk), A_U(pixels),
+             A_U(g->oh * g->ow), A_U(g->ow), A_U(g->kh * g->kw), A_U(g->sh * g->kw), A_U(g->sw),
+             A_ROWS(1), A_FLAGS);
     uint64_t terms = meetings(g) * g->o;
     ocl_work(k, gpu_tile_work(t, 2u * terms * gx.n * g->c, gpu_tile_count(t, g->c, gx.n) * terms));
 }

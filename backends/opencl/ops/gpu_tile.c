@@ -38,15 +38,28 @@ gpu_tile gpu_tile_choose(const stn_device *device, uint64_t m, uint64_t n, uint6
     return tiles[last];
 }
 
-void gpu_tile_name(gpu_tile t, gpu_variant v, char text[GPU_OPTIONS]) {
-    const char *const names[] = {"FLOW", "LEVELS", "INSIDE", "LINEAR", "TURNED"};
-    const uint32_t values[] = {v.flow, v.levels, v.inside, v.linear, v.turned};
+/* An H100 has registers for three groups of the largest tile at a time, if its compiler, which
+ * would take a few more, is told so. It listens only where a kernel does not require a size of
+ * group. */
+#define LARGEST_TILE (64u * 128u)
+#define NV_THREE_GROUPS " -DANY_GROUP -cl-nv-maxrregcount=168"
+
+void gpu_tile_name(const stn_kernel *k, gpu_tile t, gpu_variant v, char text[GPU_OPTIONS]) {
+    const char *const names[] = {"FLOW", "LEVELS", "INSIDE", "LINEAR", "TURNED", "WHOLE"};
+    const uint32_t values[] = {v.flow, v.levels, v.inside, v.linear, v.turned, v.whole};
     int n = snprintf(text, GPU_OPTIONS, "-DTM=%u -DTN=%u -DRM=%u -DRN=%u", t.tm, t.tn, t.rm, t.rn);
-    for (uint32_t i = 0; i < 5; i++) {
+    for (uint32_t i = 0; i < sizeof values / sizeof *values; i++) {
         if (values[i] != 0) {
             n += snprintf(text + n, GPU_OPTIONS - (size_t)n, " -D%s=%u", names[i], values[i]);
         }
     }
+    if (k->device->nv_options && t.tm * t.tn == LARGEST_TILE) {
+        (void)snprintf(text + n, GPU_OPTIONS - (size_t)n, NV_THREE_GROUPS);
+    }
+}
+
+uint32_t gpu_tile_slice(gpu_tile t) {
+    return t.rm * t.rn > 32u ? 8u : 16u;
 }
 
 /* Items of a group along the columns and the rows of its tile. */
@@ -68,7 +81,7 @@ ocl_range gpu_tile_range(gpu_tile t, uint64_t m, uint64_t n, uint64_t products) 
  * the slice in flight and a row and column of the slice at work; a group two slices with padded
  * rows. */
 ocl_tile_work gpu_tile_work(gpu_tile t, uint64_t flops, uint64_t terms) {
-    uint32_t slice = t.rm * t.rn > 32u ? 8u : 16u; /* TK */
+    uint32_t slice = gpu_tile_slice(t);
     uint32_t shares = (t.tm + t.tn) * slice / (items_across(t) * items_down(t));
     return (ocl_tile_work){flops, terms * (t.tm + t.tn) * 4u,
                            2u * t.rm * t.rn + shares + t.rm + t.rn,
@@ -167,11 +180,13 @@ static void emit(stn_kernel *k, const job *j) {
     gpu_tile t = gpu_tile_choose(k->device, j->m, all, 1);
     bool split = splits(k, j, all, length, &t);
     uint64_t chunks = split ? gpu_divide_up(length, j->chunk) : 1;
+    uint32_t slice = gpu_tile_slice(t);
     gpu_variant v = {.flow = j->flow.kind != OCL_ARG_NONE,
                      .inside = j->linear == 0 && j->ph == 0 && j->pw == 0,
                      .linear = j->linear,
-                     .turned = j->s.turned};
-    gpu_tile_name(t, v, options);
+                     .turned = j->s.turned,
+                     .whole = length % slice == 0 && j->chunk % slice == 0};
+    gpu_tile_name(k, t, v, options);
     ocl_arg y = split ? A_WS(ocl_ws(k, all * j->m * chunks * 4u)) : j->y;
     /* Groups along the columns of all images that are there. */
     ocl_range range = {
@@ -407,7 +422,8 @@ static void weights(stn_kernel *k, const ocl_geometry *g, const gpu_split *s, ui
                      .inside = g->ph == 0 && g->pw == 0};
     rows = whole ? 1 : rows;
     t = whole ? t : weights_tile(k, g->o, columns, rows);
-    gpu_tile_name(t, v, options);
+    v.whole = g->oh * g->ow % gpu_tile_slice(t) == 0;
+    gpu_tile_name(k, t, v, options);
     ocl_arg part = whole ? gw : A_WS(ocl_ws(k, bytes));
     ocl_range range = gpu_tile_range(t, g->o, columns, rows);
     OCL_EMIT(k, "gpu_tile.cl", options, "conv_grad_w_tile", &range, f->in, f->y, f->index, x, part,
