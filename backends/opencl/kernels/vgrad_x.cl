@@ -7,6 +7,9 @@
  * each of its rows behind V_ZEROS columns of them (pad_w of vpack.cl), so that no tap of a term
  * needs a test.
  */
+#define flow_map FN(flow_map)
+#define find_lists FN(find_lists)
+#define append FN(append)
 #define list_image FN(list_image)
 #define sum_tile FN(sum_tile)
 #define grad_x FN(grad_x)
@@ -19,48 +22,76 @@
 #define LENGTH (V_ZEROS + V_KW)
 #define HEIGHT (V_R - 1 + V_KH)
 
-/* Lists of one image: tile with the terms that reach it, o ascending, then row-major; an entry is
- * (bits of g, place of its kernel against row and column 0 of the image).
- * ends[tile][chunk]: the entry after the last of output channels below (chunk + 1) * V_CB. */
-static inline void list_image(map_t m, float slope, __global uint2 *list, __global uint *ends) {
+/* The flow of a map of 16 channels, and its places in the windows, place 4 for a zero. */
+static inline void flow_map(__global const float *gy, __global const float *y,
+                            __global const uchar *index, uint at, float slope,
+                            __global float16 *flow, __global int16 *where) {
+    for (uint p = 0u; p < V_PH * V_PW; p++) {
+        float16 g = flow16(gy, y, at + p, slope);
+        where[p] = NONZERO16(g) ? WINDOW16(at + p) : (int16)(4);
+        flow[p] = g;
+    }
+}
+
+/* Rows of tiles that the same rows of the convolution's output reach share their lists: which lists
+ * a row of tiles has. */
+static inline void find_lists(__private uint *lists) {
+    int first = 0, last = 0;
+    for (int r = 0; r < DOWN; r++) {
+        int low = max(r * V_R + V_PADH - (V_KH - 1), 0);
+        int end = min(min(r * V_R + V_R, V_H) + V_PADH, V_PH * (V_POOL + 1));
+        lists[r] = r == 0 ? 0u : lists[r - 1] + (low != first || end != last ? 1u : 0u);
+        first = low, last = end;
+    }
+}
+
+/* Appends an entry at column ow, of window px, to lists low .. last of all columns of tiles that
+ * it reaches, if keep is 1. It is written anyhow, and kept if it counts: no branches. */
+static inline void append(uint2 e, int px, int ow, uint keep, uint low, uint last,
+                          __global uint2 *list, __private uint *n) {
+    int left = max(px * (V_POOL + 1) - V_PADW, 0) / V_N;
+    int right = min(px * (V_POOL + 1) + V_POOL - V_PADW + V_KW, V_W) - 1;
+    for (int t = left; right >= 0 && t <= right / V_N; t++) {
+        int from = ow - V_PADW - t * V_N;
+        uint here = from + V_KW > 0 && from < min(V_N, V_W - t * V_N) ? keep : 0u;
+        for (uint i = low; i <= last; i++) {
+            uint to = i * ACROSS + (uint)t;
+            list[to * V_MOST + n[to]] = e;
+            n[to] += here;
+        }
+    }
+}
+
+/* Lists of one image, whose gradient begins at vector `at`: terms o ascending, then row-major; an
+ * entry is (bits of g, place of its kernel against row and column 0 of the image).
+ * ends[list][chunk]: the entry after the last of output channels below (chunk + 1) * V_CB. flow, where:
+ * room for a map. */
+static inline void list_image(__global const float *gy, __global const float *y,
+                              __global const uchar *index, uint at, float slope,
+                              __private const uint *lists, __global float16 *flow,
+                              __global int16 *where, __global uint2 *list, __global uint *ends) {
     uint n[TILES];
-    uint2 item[2 * V_PW + 2]; /* x: bits, y: column; upper row from 0, lower row from V_PW + 1 */
     for (uint i = 0u; i < TILES; i++) {
         n[i] = 0u;
     }
-    for (uint o = 0u; o < V_O; o++) {
-        uint at = o / 16u * V_PH * V_PW * 16u + o % 16u;
-        map_t mo = {m.gy + at, m.y + at, m.index + at};
-        for (uint py = 0u; py < V_PH; py++) {
-            uint used[2] = {0u, 0u}, k;
-            for (uint px = 0u; px < V_PW; px++) {
-                float g = term(mo, py * V_PW + px, slope, &k);
-                uint2 e = (uint2)(as_uint(g), px * (V_POOL + 1) + (k & 1u));
-                item[used[0]] = e;
-                item[V_PW + 1 + used[1]] = e;
-                used[0] += NONZERO(g) & (k < 2u ? 1u : 0u);
-                used[1] += NONZERO(g) & (k >> 1);
-            }
-            for (uint down = 0u; down <= V_POOL; down++) {
-                int oh = (int)(py * (V_POOL + 1) + down), low = max(oh - V_PADH, 0);
-                int end = min(oh - V_PADH + V_KH, V_H);
-                for (uint i = 0u; i < used[down]; i++) {
-                    uint2 e = item[down * (V_PW + 1) + i];
-                    int ow = (int)e.y, left = max(ow - V_PADW, 0);
-                    int right = min(ow - V_PADW + V_KW, V_W) - 1;
-                    e.y = (uint)((((int)o * HEIGHT - oh) * LENGTH - ow) * 16);
-                    for (int t = left / V_N; right >= left && t <= right / V_N; t++) {
-                        for (int r = low / V_R; low < end && r <= (end - 1) / V_R; r++) {
-                            uint to = (uint)(r * ACROSS + t);
-                            list[to * V_MOST + n[to]++] = e;
-                        }
-                    }
-                }
+    for (int o = 0; o < V_O; o++) {
+        if (o % 16 == 0) {
+            flow_map(gy, y, index, at + (uint)(o / 16 * V_PH * V_PW), slope, flow, where);
+        }
+        for (int oh = 0; oh < V_PH * (V_POOL + 1); oh++) {
+            int low = max(oh - V_PADH, 0), end = min(oh - V_PADH + V_KH, V_H);
+            for (int px = 0; low < end && px < V_PW; px++) {
+                int p = (oh / (V_POOL + 1) * V_PW + px) * 16 + o % 16;
+                uint bits = ((__global const uint *)flow)[p], k = ((__global const uint *)where)[p];
+                int ow = px * (V_POOL + 1) + (int)(k & 1u);
+                uint place = (uint)(((o * HEIGHT - oh) * LENGTH - ow) * 16);
+                append((uint2)(bits, place), px, ow, k >> 1 == (uint)(oh % (V_POOL + 1)) ? 1u : 0u,
+                       lists[low / V_R], lists[(end - 1) / V_R], list, n);
             }
         }
-        if ((o + 1u) % V_CB == 0u || o + 1u == V_O) {
+        if ((o + 1) % V_CB == 0 || o + 1 == V_O) {
             for (uint i = 0u; i < TILES; i++) {
-                ends[i * CHUNKS + o / V_CB] = n[i];
+                ends[i * CHUNKS + (uint)(o / V_CB)] = n[i];
             }
         }
     }
@@ -121,29 +152,34 @@ static inline int16 sum_tile(__global const uint2 *e, __global const uint2 *end,
 /* An item takes every so many-th block of images. Chunk by chunk and tile by tile, so that weights
  * stay in the first cache for all images of the block. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-grad_x(RD(wp), RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list_off, WRI(ends), WR(gx),
-       float slope, uint rows, uint block, FLAGS) {
-    GO(wp), GO(gy), GO(y), GO(index), GO(ends), GO(gx);
+grad_x(RD(wp), RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list_off, WRI(ends), WR(room),
+       WR(gx), float slope, uint rows, uint block, FLAGS) {
+    GO(wp), GO(gy), GO(y), GO(index), GO(ends), GO(room), GO(gx);
     list = list + list_off + (ulong)(uint)get_global_id(0) * block * (TILES * V_MOST);
     __global uint *end =
         (__global uint *)ends + (uint)get_global_id(0) * block * (TILES * CHUNKS);
+    __global float16 *flow =
+        (__global float16 *)room + (uint)get_global_id(0) * (2 * V_PH * V_PW);
+    uint lists[DOWN];
+    find_lists(lists);
     int16 bad = (int16)(0);
     for (uint b = (uint)get_global_id(0); b * block < rows; b += (uint)get_global_size(0)) {
         uint first = b * block, images = min(block, rows - first);
         for (uint i = 0u; i < images; i++) {
-            uint at = (first + i) * OB * V_PH * V_PW * 16u;
-            map_t m = {gy + at, y + at, index + at};
-            list_image(m, slope, list + i * (TILES * V_MOST), end + i * (TILES * CHUNKS));
+            list_image(gy, y, index, (first + i) * OB * V_PH * V_PW, slope, lists, flow,
+                       (__global int16 *)(flow + V_PH * V_PW), list + i * (TILES * V_MOST),
+                       end + i * (TILES * CHUNKS));
         }
         for (uint part = 0u; part < (V_C + 15) / 16 * CHUNKS * TILES; part++) {
             uint slice = part / (CHUNKS * TILES), chunk = part / TILES % CHUNKS, t = part % TILES;
             uint h0 = t / ACROSS * V_R, w0 = t % ACROSS * V_N;
             uint row = slice * V_O * HEIGHT + V_R - 1 + h0 + V_PADH;
             __global const float *wt = wp + (row * LENGTH + V_ZEROS + w0 + V_PADW) * 16u;
+            uint terms = lists[t / ACROSS] * ACROSS + t % ACROSS;
             for (uint i = 0u; i < images; i++) {
                 uint plane = (first + i) * ((V_C + 15) / 16) + slice;
-                __global const uint *to = end + (i * TILES + t) * CHUNKS + chunk;
-                __global const uint2 *e = list + (ulong)(i * TILES + t) * V_MOST;
+                __global const uint *to = end + (i * TILES + terms) * CHUNKS + chunk;
+                __global const uint2 *e = list + (ulong)(i * TILES + terms) * V_MOST;
                 bad |= sum_tile(e + (chunk != 0u ? to[-1] : 0u), e + *to, wt,
                                 (__global float16 *)gx + (plane * V_H + h0) * V_W + w0, h0, w0,
                                 slice, chunk, one);

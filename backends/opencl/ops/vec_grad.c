@@ -299,7 +299,8 @@ bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg
     uint32_t cols = (t.cols + g->kw + 2u * wide - 3u) / wide;
     rows = rows < f->gy.h ? rows : f->gy.h;
     cols = cols < f->gy.w ? cols : f->gy.w;
-    uint64_t most = (uint64_t)g->o * rows * cols, image = tiles * most;
+    /* A slot is written before it is kept. */
+    uint64_t most = (uint64_t)g->o * rows * cols + 1u, image = tiles * most;
     uint32_t block = (uint32_t)(GRAD_X_BYTES / 8u / image);
     block = block < 1u ? 1u : block < GRAD_X_IMAGES ? block : GRAD_X_IMAGES;
     uint32_t items = items_of(k, (gx.n + block - 1u) / block);
@@ -311,6 +312,7 @@ bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg
     }
     uint64_t list = ocl_ws(k, items * block * image * 8u);
     uint64_t ends = ocl_ws(k, (uint64_t)items * block * tiles * chunks * 4u);
+    uint64_t room = ocl_ws(k, (uint64_t)items * f->gy.h * f->gy.w * 128u);
     uint64_t packed = ocl_ws(k, weights * 4u);
     char more[256], options[400];
     (void)snprintf(more, sizeof more,
@@ -324,6 +326,6 @@ bool vec_grad_x(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_arg
     OCL_EMIT(k, "vpack.cl", "", "pad_w", &all, w, A_WS(packed), A_U(g->o), A_U(g->c), A_U(g->kh),
              A_U(g->kw), A_U(t.rows - 1u), A_U(zeros), A_U(slices * g->o + 1u));
     OCL_EMIT(k, "vgrad_x.cl", options, "grad_x", &range, A_WS(packed), FLOW(f), A_WS8(list),
-             A_WS(ends), gx.ref, A_F(f->slope), A_ROWS(1), A_U(block), A_FLAGS);
+             A_WS(ends), A_WS(room), gx.ref, A_F(f->slope), A_ROWS(1), A_U(block), A_FLAGS);
     return true;
 }
