@@ -14,6 +14,7 @@
 
 #define PLANAR_CHANNELS 4u
 #define MAX_LEVELS 11u
+#define LONG_LIST 128u
 
 static uint64_t list_length(const grad_w *w) {
     return (uint64_t)w->chunk_images * w->most;
@@ -78,7 +79,9 @@ static grad_w grad_w_plan(const stn_kernel *k, uint32_t threads, void *workspace
     w.most = ISA(grad_most)(g);
     w.x = map_of(x->layout, g->c, g->h, g->w);
     w.tap_vectors = piece_of(g->kw, SPARSE_MAX);
-    w.tap_rows = piece_of(g->kh, SPARSE_MAX / w.tap_vectors);
+    /* Short lists follow each other without waiting, and small pieces' sums stay in the cache. */
+    const bool lengthy = (uint64_t)w.shard_length * w.most >= LONG_LIST;
+    w.tap_rows = piece_of(g->kh, lengthy ? piece_rows(w.tap_vectors) : SPARSE_MAX / w.tap_vectors);
     w.map_row = (uint64_t)(g->w + 2 * g->pw) * LANES;
     w.map_image = (g->h + 2 * g->ph) * w.map_row * blocks_of(g->c);
     w.taps = (uint64_t)w.tap_rows * w.tap_vectors * LANES;

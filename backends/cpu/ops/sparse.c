@@ -2,7 +2,7 @@
 #include "sparse.h"
 
 VEC void sparse_body(const sparse *job, const uint32_t rows, const uint32_t vectors) {
-    vf acc[SPARSE_MAX];
+    vf acc[SPARSE_SUMS];
     UNROLL
     for (uint32_t i = 0; i < rows * vectors; i++) {
         acc[i] = v_zero();
@@ -35,10 +35,11 @@ VEC void sparse_body(const sparse *job, const uint32_t rows, const uint32_t vect
 #define SPARSE_COMMON(X)                                                                           \
     X(1, 1)                                                                                        \
     X(1, 2)                                                                                        \
-    X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(2, 1) X(2, 2) X(2, 3) X(3, 1) X(3, 2) X(4, 1)        \
-        X(5, 1) X(6, 1) X(7, 1)
+    X(1, 3)                                                                                        \
+    X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(2, 1) X(2, 2) X(2, 3) X(3, 1) X(3, 2) X(4, 1) X(5, 1)        \
+        X(6, 1) X(7, 1)
 #if defined(CPU_ISA_AVX512)
-#define SPARSE_WIDE(X) X(1, 8) X(1, 9) X(2, 4) X(3, 3) X(4, 2) X(8, 1) X(9, 1)
+#define SPARSE_WIDE(X) X(1, 8) X(1, 9) X(2, 4) X(3, 3) X(4, 2) X(8, 1) X(9, 1) X(2, 5) X(3, 5)
 #else
 #define SPARSE_WIDE(X)
 #endif

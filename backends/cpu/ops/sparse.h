@@ -28,15 +28,23 @@ typedef struct sparse {
 
 typedef void (*sparse_fn)(const sparse *job);
 
-/* Most accumulators (rows * vectors) of one kernel. */
+/* Most vectors of a row, and most accumulators (rows * vectors) of a kernel. */
 #if defined(CPU_ISA_AVX512)
 #define SPARSE_MAX 9u
+#define SPARSE_SUMS 15u
 #else
 #define SPARSE_MAX 7u
+#define SPARSE_SUMS 7u
 #endif
 
-/* Kernel for rows x vectors <= SPARSE_MAX. */
+/* Kernel for 1 x vectors, or rows <= piece_rows(vectors). */
 sparse_fn ISA(sparse_kernel)(uint32_t rows, uint32_t vectors);
+
+/* Most rows of a piece of so many vectors. Five sums wait for each other: an entry takes the four
+ * cycles of a multiply-add, however few there are. Fifteen take seven and a half. */
+static inline uint32_t piece_rows(uint32_t vectors) {
+    return SPARSE_SUMS == 15u && vectors == 5 ? 3 : SPARSE_MAX / vectors;
+}
 
 /* Cuts `size` into equal pieces of at most `most`, the last one shorter. */
 static inline uint32_t piece_of(uint32_t size, uint32_t most) {
