@@ -310,6 +310,7 @@ int32_t ocl_device_open(uint32_t index, const stn_options *options, stn_device *
     d->max_group = device_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t));
     d->max_alloc = d->info.max_alloc;
     d->local_memory = device_number(d->id, CL_DEVICE_LOCAL_MEM_SIZE, 8);
+    d->wide = device_number(d->id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof(cl_uint)) >= 16;
     d->nv_options = offers(d->id, "cl_nv_compiler_options");
     (void)pthread_mutex_init(&d->lock, NULL);
     int32_t status = read_options(d, options, err);

@@ -84,6 +84,7 @@ struct stn_device {
     cl_context context;
     uint32_t device_class; /* OCL_CPU_VECTOR or OCL_GPU */
     bool fast_math, profile;
+    bool wide;       /* its vectors are of 16 floats */
     bool nv_options; /* its compiler takes NVIDIA's options */
     bool clblast;    /* holds CLBlast open */
     uint64_t max_group, max_alloc, local_memory;

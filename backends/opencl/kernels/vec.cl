@@ -77,6 +77,11 @@ static inline void store16(float16 v, __global float *p, uint n) {
 #define R18(M) R17(M) M(17)
 #define R19(M) R18(M) M(18)
 #define R20(M) R19(M) M(19)
+#define R21(M) R20(M) M(20)
+#define R22(M) R21(M) M(21)
+#define R23(M) R22(M) M(22)
+#define R24(M) R23(M) M(23)
+#define R25(M) R24(M) M(24)
 #define NEXT_0 1
 #define NEXT_1 2
 #define NEXT_2 3

@@ -43,11 +43,6 @@ static inline void list_terms(map_t m, float slope, __global uint2 *list, __glob
 
 /* One term; the weights of a small kernel stay in registers. */
 #if V_HOLD
-#define R21(M) R20(M) M(20)
-#define R22(M) R21(M) M(21)
-#define R23(M) R22(M) M(22)
-#define R24(M) R23(M) M(23)
-#define R25(M) R24(M) M(24)
 #define REP CAT(R, V_TAPS)
 #define HELD(i) float16 w##i = w[i];
 #define SUM(i) at[(i##u) / V_KW * ACROSS + (i##u) % V_KW]

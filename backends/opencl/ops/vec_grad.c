@@ -15,8 +15,14 @@
 #define GRAD_X_ITEMS 8u
 /* Windows of the weight gradient of few channels, of the first cache. */
 #define GRAD_W_BYTES (40u << 10)
-/* Items aimed at for the weight gradient of many channels. */
-#define GRAD_W_ITEMS 32u
+/* Items of a weight gradient of many channels, for each compute unit: outputs of one item share
+ * what they read of the input. */
+#define GRAD_W_ITEMS 2u
+
+/* Sums of a weight gradient that 32 registers hold, where a device has so many, and the terms of a
+ * shard's list from which it pays: an entry takes as long as a multiply-add, however few sums. */
+#define WIDE_SUMS 25u
+#define LONG_LIST 128u
 
 static bool flow_fits(const stn_kernel *k, const ocl_geometry *g, const vec_flow *f) {
     const ocl_view *gy = &f->gy;
@@ -113,8 +119,11 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
     uint32_t capacity = in_chunk * f->gy.h * f->gy.w + 1u; /* a slot is written before it is kept */
     uint32_t blocks = (g->o + 15u) / 16u;
     uint64_t lists = (uint64_t)segments * blocks * 16u, entries = lists * capacity;
-    uint32_t units = ocl_padded(&x) / 16u * g->kh;
-    uint32_t groups = units >= GRAD_W_ITEMS ? 1u : (GRAD_W_ITEMS + units - 1u) / units;
+    uint32_t taps = g->kh * g->kw;
+    bool together = taps <= WIDE_SUMS && k->device->wide && length * f->gy.h * f->gy.w >= LONG_LIST;
+    uint32_t rows = together ? g->kh : 1u, units = ocl_padded(&x) / 16u * (g->kh / rows);
+    uint32_t aim = GRAD_W_ITEMS * k->device->info.compute_units;
+    uint32_t groups = units >= aim ? 1u : (aim + units - 1u) / units;
     groups = groups > g->o ? g->o : groups;
     uint32_t group = (g->o + groups - 1u) / groups, levels = levels_of(shards);
     groups = (g->o + group - 1u) / group;
@@ -122,7 +131,8 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
         return false;
     }
     uint64_t list = ocl_ws(k, entries * 8u), lengths = ocl_ws(k, lists * 4u);
-    uint64_t stack = ocl_ws(k, (uint64_t)units * groups * (levels + 1u) * group * g->kw * 64u);
+    uint64_t stack =
+        ocl_ws(k, (uint64_t)units * groups * (levels + 1u) * group * rows * g->kw * 64u);
     char options[40];
     flow_options(options, sizeof options, f);
     ocl_range range = {{blocks, segments, 1}, 0, {1, 1, 1}};
@@ -133,7 +143,8 @@ bool vec_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_vie
     if (gb.kind != OCL_ARG_NONE) {
         bias(k, g, f, options, gb, shards);
     }
-    (void)snprintf(options, sizeof options, "-DV_N=%u", g->kw);
+    (void)snprintf(options, sizeof options, "-DV_N=%u -DV_R=%u -DV_T=%u", g->kw, rows,
+                   rows * g->kw);
     ocl_range items = {{groups, units, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vgrad.cl", options, "grad_w", &items, x.ref, A_WS8(list), A_WS(lengths),
              A_WS(stack), gw, A_U(shards), A_U(chunks), A_U(capacity), A_U(levels), A_U(group),
