@@ -81,12 +81,15 @@ static grad_w grad_w_plan(const stn_kernel *k, uint32_t threads, void *workspace
     w.tap_vectors = piece_of(g->kw, SPARSE_MAX);
     /* Short lists follow each other without waiting, and small pieces' sums stay in the cache. */
     const bool lengthy = (uint64_t)w.shard_length * w.most >= LONG_LIST;
-    w.tap_rows = piece_of(g->kh, lengthy ? piece_rows(w.tap_vectors) : SPARSE_MAX / w.tap_vectors);
+    w.col_pieces = ceil_div(g->kw, w.tap_vectors);
+    w.tap_rows = piece_of(g->kh, piece_rows(w.tap_vectors));
+    if (!lengthy || blocks_of(g->c) * ceil_div(g->kh, w.tap_rows) * w.col_pieces < threads) {
+        w.tap_rows = piece_of(g->kh, SPARSE_MAX / w.tap_vectors);
+    }
     w.map_row = (uint64_t)(g->w + 2 * g->pw) * LANES;
     w.map_image = (g->h + 2 * g->ph) * w.map_row * blocks_of(g->c);
     w.taps = (uint64_t)w.tap_rows * w.tap_vectors * LANES;
     w.row_pieces = ceil_div(g->kh, w.tap_rows);
-    w.col_pieces = ceil_div(g->kw, w.tap_vectors);
     carve_all(&w, threads, workspace);
     return w;
 }
