@@ -1,7 +1,8 @@
 /* Programs: each distinct (kernel file, build options) of a device is compiled once.
  *
  * A program's text is num.h, common.cl, vec.cl (for gpu_warp.cl: warp.cl) and the kernel file, or
- * all files of its group, or units. Build options are -cl-std=CL1.2 and -D only (contract C0).
+ * all files of its group, or units. Build options are -cl-std=CL1.2 and -D, and for NVIDIA a limit
+ * of registers (contract C0).
  */
 #include "ocl.h"
 

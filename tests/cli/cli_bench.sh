@@ -58,6 +58,8 @@ says err "cannot write"
 # sides in turn, with the state that one side alone ends in
 expect 0 bench compare --threads 1,2
 says out "state $hash after 3 steps on all sides"
+expect 0 bench compare --threads 1,2 --block 3
+says out "after 9 steps on all sides"
 expect 0 bench compare --cpu-kernels ref,auto --json
 for member in side ms_min ms_median ratio_to_first ratio_low ratio_high; do
     [ "$(grep -c "\"$member\":" out)" = 2 ] || bad "not two of $member"

@@ -35,11 +35,11 @@ void batches_free(batches *b);
 
 /* Milliseconds of a clock that only goes forward. */
 double now_ms(void);
-/* Queues training step `step` on its batch. */
-int32_t queue_step(const session *s, const batches *b, uint64_t step, stn_err *err);
 /* Runs training step `step` and collects its result: *ms of time (may be NULL). Returns an exit
  * status, also after a signal. */
 int timed_step(const session *s, const batches *b, uint64_t step, double *ms);
+/* n steps, queued as many at a time as the net takes, as training does; ms of one (may be NULL). */
+int timed_block(const session *s, const batches *b, uint64_t first, uint64_t n, double *ms);
 /* Shortest and median time of a step, and the peak memory of the process. */
 typedef struct step_times {
     double ms_min, ms_median, peak_rss_mib;

@@ -22,6 +22,7 @@ typedef struct bench_sides {
     batches data;
     bench b; /* warmup and repeats only */
     double *ms[MAX_SIDES];
+    uint64_t block; /* steps */
     double *ratios; /* one side's */
     side_figures figures[MAX_SIDES];
     bool equal;
@@ -40,13 +41,18 @@ static int make_room(bench_sides *c) {
     return EXIT_OK;
 }
 
-/* Every step on every side before the next one; another side begins each time. */
+static uint64_t warm_blocks(const bench_sides *c) {
+    return (c->b.warmup + c->block - 1) / c->block;
+}
+
+/* Every block on every side before the next one; another side begins each time. */
 static int time_sides(bench_sides *c) {
-    for (uint64_t i = 0; i < c->b.warmup + c->b.repeats; i++) {
+    uint64_t warm = warm_blocks(c);
+    for (uint64_t i = 0; i < warm + c->b.repeats; i++) {
         for (uint32_t j = 0; j < c->sides.n; j++) {
             uint32_t k = (uint32_t)((i + j) % c->sides.n);
-            double *ms = i < c->b.warmup ? NULL : &c->ms[k][i - c->b.warmup];
-            int status = timed_step(&c->sides.side[k].s, &c->data, i, ms);
+            double *ms = i < warm ? NULL : &c->ms[k][i - warm];
+            int status = timed_block(&c->sides.side[k].s, &c->data, i * c->block, c->block, ms);
             if (status != EXIT_OK) {
                 return status;
             }
@@ -97,6 +103,7 @@ static int print_sides_json(const bench_sides *c) {
     (void)json_object_del(result, "reproducible");
     json_object_set_new(result, "warmup", json_integer((json_int_t)c->b.warmup));
     json_object_set_new(result, "repeats", json_integer((json_int_t)c->b.repeats));
+    json_object_set_new(result, "block", json_integer((json_int_t)c->block));
     json_object_set_new(result, "equal", json_boolean(c->equal));
     json_object_set_new(result, "sides", list);
     return print_json(result);
@@ -114,7 +121,7 @@ static void print_sides(const bench_sides *c) {
         printf("%-16s %10.2f %10.2f %8.3f %8.3f %8.3f\n", c->sides.side[k].label, f->ms_min,
                f->ms_median, f->ratio, f->low, f->high);
     }
-    uint64_t steps = c->b.warmup + c->b.repeats;
+    uint64_t steps = (warm_blocks(c) + c->b.repeats) * c->block;
     if (c->equal) {
         printf("state %s after %" PRIu64 " steps on all sides\n", c->sides.side[0].hash, steps);
     }
@@ -155,7 +162,8 @@ int bench_compare(const args *a) {
         return usage_error(a, "out of memory");
     }
     c->b.repeats = 30;
-    int status = bench_repeats(a, &c->b) ? run_sides(a, c) : EXIT_USAGE;
+    bool good = bench_repeats(a, &c->b) && args_number(a, "block", 1, 1000000, 1, &c->block);
+    int status = good ? run_sides(a, c) : EXIT_USAGE;
     sides_close(&c->sides);
     batches_free(&c->data);
     for (uint32_t k = 0; k < MAX_SIDES; k++) {

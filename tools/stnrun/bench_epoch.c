@@ -8,8 +8,6 @@
 
 #include "bench.h"
 
-#define QUEUE_MAX 64u
-
 typedef struct epoch {
     bench b;
     uint64_t block;                    /* steps */
@@ -26,26 +24,15 @@ static uint64_t step_images(const epoch *e, uint64_t step) {
     return n - first < batch ? n - first : batch;
 }
 
-/* Queues as many steps as the net takes before their results are collected, as training does. */
 static int memory_block(epoch *e, double *rate) {
-    stn_net *net = stn_run_net(e->b.s.run);
-    stn_step_result results[QUEUE_MAX];
-    uint32_t depth = stn_net_queue_depth(net), n = 0;
     uint64_t first = stn_run_step(e->b.s.run), images = 0;
-    stn_err err = {0};
-    int32_t status = STN_OK;
-    depth = depth < QUEUE_MAX ? depth : QUEUE_MAX;
-    double start = now_ms();
-    for (uint64_t i = 0; i < e->block && status == STN_OK; i++) {
+    double ms = 0.0;
+    for (uint64_t i = 0; i < e->block; i++) {
         images += e->b.data.count[(first + i) % BATCHES];
-        status = queue_step(&e->b.s, &e->b.data, first + i, &err);
-        if (status == STN_OK && ((i + 1) % depth == 0 || i + 1 == e->block)) {
-            status = stn_net_collect(net, results, &n, NULL, &err);
-        }
     }
-    *rate = 1e3 * (double)images / (now_ms() - start);
-    stn_run_set_step(e->b.s.run, first + e->block);
-    return status == STN_OK ? EXIT_OK : fail(&err);
+    int status = timed_block(&e->b.s, &e->b.data, first, e->block, &ms);
+    *rate = 1e3 * (double)images / (ms * (double)e->block);
+    return status;
 }
 
 /* The steps since the last block were not the pipeline's, so what it had made ahead is dropped. */

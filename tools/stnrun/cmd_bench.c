@@ -16,6 +16,8 @@
 #include "bench.h"
 #include "compare.h"
 
+#define QUEUE_MAX 64u /* steps in flight */
+
 double now_ms(void) {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
@@ -56,7 +58,7 @@ void batches_free(batches *b) {
     *b = (batches){0};
 }
 
-int32_t queue_step(const session *s, const batches *b, uint64_t step, stn_err *err) {
+static int32_t queue_step(const session *s, const batches *b, uint64_t step, stn_err *err) {
     uint32_t k = (uint32_t)(step % BATCHES);
     stn_net_step_args in = {.images = b->images[k],
                             .labels = b->labels[k],
@@ -67,20 +69,29 @@ int32_t queue_step(const session *s, const batches *b, uint64_t step, stn_err *e
     return stn_net_train_step(stn_run_net(s->run), &in, err);
 }
 
-int timed_step(const session *s, const batches *b, uint64_t step, double *ms) {
-    stn_step_result result;
+int timed_block(const session *s, const batches *b, uint64_t first, uint64_t n, double *ms) {
+    stn_net *net = stn_run_net(s->run);
+    stn_step_result results[QUEUE_MAX];
+    uint32_t depth = stn_net_queue_depth(net), got;
     stn_err err = {0};
-    uint32_t n;
+    int32_t status = STN_OK;
+    depth = depth < QUEUE_MAX ? depth : QUEUE_MAX;
     double start = now_ms();
-    int32_t status = queue_step(s, b, step, &err);
-    if (status == STN_OK) {
-        status = stn_net_collect(stn_run_net(s->run), &result, &n, NULL, &err);
+    for (uint64_t i = 0; i < n && status == STN_OK; i++) {
+        status = queue_step(s, b, first + i, &err);
+        if (status == STN_OK && ((i + 1) % depth == 0 || i + 1 == n)) {
+            status = stn_net_collect(net, results, &got, NULL, &err);
+        }
     }
     if (ms != NULL) {
-        *ms = now_ms() - start;
+        *ms = (now_ms() - start) / (double)n;
     }
-    stn_run_set_step(s->run, step + 1);
+    stn_run_set_step(s->run, first + n);
     return status != STN_OK ? fail(&err) : signal_stop() != 0 ? 128 + signal_stop() : EXIT_OK;
+}
+
+int timed_step(const session *s, const batches *b, uint64_t step, double *ms) {
+    return timed_block(s, b, step, 1, ms);
 }
 
 static int ascending(const void *a, const void *b) {

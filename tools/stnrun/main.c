@@ -35,7 +35,7 @@ static const flag bench_flags[] = {
     {"recipe", 'r', "NAME|FILE", "settings to start from"},
     {"warmup", 0, "N", "steps before the clock starts (3)"},
     {"repeats", 0, "N", "steps timed (30); epoch: pairs of blocks (5)"},
-    {"block", 0, "N", "epoch: steps of a block (64)"},
+    {"block", 0, "N", "steps of a block (epoch 64, compare 1)"},
     {"model", 0, "", "ops, without a value: what each kernel does, by its launch; nothing is run"},
     {"peak-gflops", 0, "N", "ops --model: arithmetic of the device the bounds are for (10000)"},
     {"peak-gbytes", 0, "N", "ops --model: its memory bandwidth (500)"},
