@@ -1,4 +1,5 @@
-/* Buffers and in-order streams. Transfers do not block; the first error of a stream sticks. */
+/* Buffers, pinned host memory and in-order streams. Transfers do not block; the first error of a
+ * stream sticks. */
 #include "ocl.h"
 
 #include <string.h>

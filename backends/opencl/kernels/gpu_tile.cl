@@ -10,8 +10,8 @@
  * through a 2x2 max-pool of stride 2 over a map of even width and, with act = 1, an activation
  * behind it; INSIDE: no window reaches into the padding; LINEAR = 1: maps of one pixel, = 2: with
  * weights [term][m]; TURNED: weights lie where the table says, not as the terms; WHOLE: all chunks
- * are multiples of TK terms; ANY_GROUP: the host sees to the size of groups (gpu_tile_name); LEVELS:
- * see SHARDS.
+ * are multiples of TK terms; ANY_GROUP: the host sees to the size of groups (gpu_tile_name);
+ * LEVELS: see SHARDS.
  *
  * Rows and columns past the last are computed from any operands and not stored.
  */
@@ -135,9 +135,9 @@ typedef float rows_t;
 
 /* Terms [first, last) in shards of `shard` terms, in chunks of L from the start of each. FETCH(k0,
  * end) reads the slice of terms k0 .. end-1 (at most TK, none if k0 = end) into ra, rb, behind the
- * last slice some other one that nothing takes; PUT(half) stores them; END_SHARD takes the total. All conditions are the same for the whole group. The
- * barrier stands behind FETCH: compilers move loads down to their use, and there wait for them, but
- * not across a barrier. */
+ * last slice some other one that nothing takes; PUT(half) stores them; END_SHARD takes the total.
+ * All conditions are the same for the whole group. The barrier stands behind FETCH: compilers move
+ * loads down to their use, and there wait for them, but not across a barrier. */
 #define PRODUCT(first, last, shard, L)                                                             \
     uint k0 = (first), stop = (last)-k0 > (shard) ? k0 + (shard) : (last), cur = 0u;               \
     uint end = stop - k0 > (L) ? k0 + (L) : stop;                                                  \

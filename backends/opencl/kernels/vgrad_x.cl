@@ -64,8 +64,8 @@ static inline void append(uint2 e, int px, int ow, uint keep, uint low, uint las
 
 /* Lists of one image, whose gradient begins at vector `at`: terms o ascending, then row-major; an
  * entry is (bits of g, place of its kernel against row and column 0 of the image).
- * ends[list][chunk]: the entry after the last of output channels below (chunk + 1) * V_CB. flow, where:
- * room for a map. */
+ * ends[list][chunk]: the entry after the last of output channels below (chunk + 1) * V_CB.
+ * flow, where: room for a map. */
 static inline void list_image(__global const float *gy, __global const float *y,
                               __global const uchar *index, uint at, float slope,
                               __private const uint *lists, __global float16 *flow,

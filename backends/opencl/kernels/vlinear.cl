@@ -246,7 +246,8 @@ __kernel void vlinear_grad_w(RD(gy), RD(x), WR(area), WR(gw), WR(gb), uint xl, u
             bad |= sum_biases(gy, O, rows, B, S, limit, gb, one);
             continue;
         }
-        uint first = (job - with_b) * pairs * 32u, vectors = (min(row - first, pairs * 32u) + 15u) / 16u;
+        uint first = (job - with_b) * pairs * 32u;
+        uint vectors = (min(row - first, pairs * 32u) + 15u) / 16u;
         for (uint n = 0u; n < rows; n++) {
             for (uint v = 0u; v < vectors; v++) {
                 uint at = first + v * 16u;
