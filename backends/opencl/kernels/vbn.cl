@@ -3,7 +3,7 @@
  * known. Lanes past C hold +0 all the way.
  */
 #define OPEN                                                                                       \
-    uint e = (uint)get_global_id(0), blocks = (C + 15u) / 16u, first = e % blocks * 16u;           \
+    uint e = id0, blocks = (C + 15u) / 16u, first = e % blocks * 16u;                              \
     if (e >= total) {                                                                              \
         return;                                                                                    \
     }
@@ -43,8 +43,10 @@ static inline float16 times_x(float16 a, float16 b) {
         a##j = fma(u, w, a##j);                                                                    \
     }
 #define FOLD(j, k) a##j = fma(a##k, ones, a##j);
-__kernel void plane_sum_blocks(RD(a), RD(x), RD(stats), WR(out), uint al, uint xl, uint C, uint P,
-                               uint mode, float inv_n, uint total, float one) {
+#define PLANE_SUM_BLOCKS_ARGS(AS)                                                                  \
+    AS##RD(a), AS##RD(x), AS##RD(stats), AS##WR(out), AS##U(al), AS##U(xl), AS##U(C), AS##U(P),    \
+    AS##U(mode), AS##F(inv_n), AS##U(total), AS##F(one)
+KERNEL(plane_sum_blocks, PLANE_SUM_BLOCKS_ARGS) {
     GO(a), GO(x), GO(stats), GO(out);
     OPEN
     a = a + e * P * 16u;
@@ -71,8 +73,10 @@ __kernel void plane_sum_blocks(RD(a), RD(x), RD(stats), WR(out), uint al, uint x
     }
 }
 
-__kernel void bn_apply_blocks(RD(x), RD(stats), RD(gamma), RD(beta), WR(y), uint xl, uint yl, uint C,
-                              uint P, uint affine, float inv_n, uint total, FLAGS) {
+#define BN_APPLY_BLOCKS_ARGS(AS)                                                                   \
+    AS##RD(x), AS##RD(stats), AS##RD(gamma), AS##RD(beta), AS##WR(y), AS##U(xl), AS##U(yl),        \
+    AS##U(C), AS##U(P), AS##U(affine), AS##F(inv_n), AS##U(total), AS##FLAGS
+KERNEL(bn_apply_blocks, BN_APPLY_BLOCKS_ARGS) {
     GO(x), GO(stats), GO(gamma), GO(beta), GO(y);
     OPEN
     int16 bad = (int16)(0);
@@ -93,8 +97,10 @@ __kernel void bn_apply_blocks(RD(x), RD(stats), RD(gamma), RD(beta), WR(y), uint
     CLOSE
 }
 
-__kernel void bn_eval_blocks(RD(x), RD(rm), RD(rv), RD(gamma), RD(beta), WR(y), uint xl, uint yl,
-                             uint C, uint P, uint affine, float eps, uint total, FLAGS) {
+#define BN_EVAL_BLOCKS_ARGS(AS)                                                                    \
+    AS##RD(x), AS##RD(rm), AS##RD(rv), AS##RD(gamma), AS##RD(beta), AS##WR(y), AS##U(xl),          \
+    AS##U(yl), AS##U(C), AS##U(P), AS##U(affine), AS##F(eps), AS##U(total), AS##FLAGS
+KERNEL(bn_eval_blocks, BN_EVAL_BLOCKS_ARGS) {
     GO(x), GO(rm), GO(rv), GO(gamma), GO(beta), GO(y);
     OPEN
     int16 bad = (int16)(0);
@@ -119,9 +125,11 @@ __kernel void bn_eval_blocks(RD(x), RD(rm), RD(rv), RD(gamma), RD(beta), WR(y), 
     CLOSE
 }
 
-__kernel void bn_grad_blocks(RD(gy), RD(x), RD(stats), RD(gamma), RD(s1), RD(s2), WR(gx), uint yl,
-                             uint xl, uint gl, uint C, uint P, uint affine, float inv_n, uint total,
-                             FLAGS) {
+#define BN_GRAD_BLOCKS_ARGS(AS)                                                                    \
+    AS##RD(gy), AS##RD(x), AS##RD(stats), AS##RD(gamma), AS##RD(s1), AS##RD(s2), AS##WR(gx),       \
+    AS##U(yl), AS##U(xl), AS##U(gl), AS##U(C), AS##U(P), AS##U(affine), AS##F(inv_n),              \
+    AS##U(total), AS##FLAGS
+KERNEL(bn_grad_blocks, BN_GRAD_BLOCKS_ARGS) {
     GO(gy), GO(x), GO(stats), GO(gamma), GO(s1), GO(s2), GO(gx);
     OPEN
     int16 bad = (int16)(0);

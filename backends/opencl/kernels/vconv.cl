@@ -192,10 +192,12 @@ static inline void background_sums(__global const float16 *w, __global const flo
     REP(WHERE)
 #endif
 
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-vconv(RD(x), RD(wp), RD(bias), WR(y), WR8(index), uint has_bias, float slope, uint images, FLAGS) {
+#define VCONV_ARGS(AS)                                                                             \
+    AS##RD(x), AS##RD(wp), AS##RD(bias), AS##WR(y), AS##WR8(index), AS##U(has_bias),               \
+    AS##F(slope), AS##U(images), AS##FLAGS
+ONE_ITEM(vconv, VCONV_ARGS) {
     GO(x), GO(wp), GO(bias), GO(y), GO(index);
-    uint first = (uint)get_global_id(0), n = (uint)get_global_id(1), og = (uint)get_global_id(2);
+    uint first = id0, n = id1, og = id2;
     if (n >= images) {
         return;
     }

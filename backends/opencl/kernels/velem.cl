@@ -42,10 +42,12 @@ UNPACK(unpack32_planes, RD(x), load16)
     if (terms > i) {                                                                               \
         s = fma(load16(t##i + e, n), (float16)(one), s);                                           \
     }
-__kernel void sum16(RD(t0), RD(t1), RD(t2), RD(t3), RD(t4), RD(t5), RD(t6), RD(t7), WR(y),
-                    uint terms, uint row, float limit, uint images, FLAGS) {
+#define SUM16_ARGS(AS)                                                                             \
+    AS##RD(t0), AS##RD(t1), AS##RD(t2), AS##RD(t3), AS##RD(t4), AS##RD(t5), AS##RD(t6),            \
+    AS##RD(t7), AS##WR(y), AS##U(terms), AS##U(row), AS##F(limit), AS##U(images), AS##FLAGS
+KERNEL(sum16, SUM16_ARGS) {
     GO(t0), GO(t1), GO(t2), GO(t3), GO(t4), GO(t5), GO(t6), GO(t7), GO(y);
-    uint image = (uint)get_global_id(0), first = image * row;
+    uint image = id0, first = image * row;
     if (image >= images) {
         return;
     }
@@ -95,11 +97,13 @@ static inline uint16 philox16(uint key_lo, uint key_hi, uint16 element, uint str
 }
 
 /* Arguments of elem.cl, dropout; x and y may be one. */
-__kernel void dropout16(RD(x), WR(y), uint lay, uint C, uint P, uint id, uint threshold,
-                        float factor, float limit, uint base, uint seed_lo, uint seed_hi, uint step_lo,
-                        uint step_hi, uint total, FLAGS) {
+#define DROPOUT16_ARGS(AS)                                                                         \
+    AS##RD(x), AS##WR(y), AS##U(lay), AS##U(C), AS##U(P), AS##U(id), AS##U(threshold),             \
+    AS##F(factor), AS##F(limit), AS##U(base), AS##U(seed_lo), AS##U(seed_hi), AS##U(step_lo),      \
+    AS##U(step_hi), AS##U(total), AS##FLAGS
+KERNEL(dropout16, DROPOUT16_ARGS) {
     GO(x), GO(y);
-    uint first = (uint)get_global_id(0) * 16u, count = 16u;
+    uint first = id0 * 16u, count = 16u;
     if (first >= total) {
         return;
     }

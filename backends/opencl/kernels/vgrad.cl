@@ -6,12 +6,13 @@
  * of kernel rows kh ... kh + V_R - 1, unit = (slice of 16 channels, kh / V_R). One item per (unit, group of `most` output channels)
  * walks all chunks of all shards; `stack` keeps the open sums of the tree over shards, level by
  * level, and the total of the shard in progress. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack), WR(gw),
-       uint shards, uint chunks, uint capacity, uint levels, uint most, uint O, uint C, uint H,
-       uint W, uint KH, float limit, FLAGS) {
-    GO(x), GO(length), GO(stack), GO(gw);
-    uint unit = (uint)get_global_id(1), group = (uint)get_global_id(0);
+#define GRAD_W_ARGS(AS)                                                                            \
+    AS##RD(x), AS##RDP(list), AS##RDI(counts), AS##WR(stack), AS##WR(gw), AS##U(shards),           \
+    AS##U(chunks), AS##U(capacity), AS##U(levels), AS##U(most), AS##U(O), AS##U(C), AS##U(H),      \
+    AS##U(W), AS##U(KH), AS##F(limit), AS##FLAGS
+ONE_ITEM(grad_w, GRAD_W_ARGS) {
+    GO(x), GO(counts), GO(stack), GO(gw);
+    uint unit = id1, group = id0;
     float16 ones = (float16)(one);
     int16 bad = (int16)(0);
     uint slice = unit / (KH / V_R), kh = unit % (KH / V_R) * V_R, pitch = W * 16u;
@@ -23,7 +24,7 @@ grad_w(RD(x), __global const uint2 *list, ulong list_off, RDI(length), WR(stack)
         uint shard = segment / chunks, chunk = segment % chunks;
         for (uint j = 0u; j < most && group * most + j < O; j++) {
             uint o = group * most + j, id = segment * ((O + 15u) / 16u * 16u) + o;
-            __global const uint2 *e = list + list_off + id * capacity, *end = e + length[id];
+            __global const uint2 *e = list + list_off + id * capacity, *end = e + counts[id];
             __global float16 *sum = top + j * V_T;
             REP(ZERO)
             for (; e < end; e++) {

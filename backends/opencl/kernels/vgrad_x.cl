@@ -151,19 +151,20 @@ static inline int16 sum_tile(__global const uint2 *e, __global const uint2 *end,
 
 /* An item takes every so many-th block of images. Chunk by chunk and tile by tile, so that weights
  * stay in the first cache for all images of the block. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-grad_x(RD(wp), RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list_off, WRI(ends), WR(room),
-       WR(gx), float slope, uint rows, uint block, FLAGS) {
+#define GRAD_X_ARGS(AS)                                                                            \
+    AS##RD(wp), AS##RD(gy), AS##RD(y), AS##RD8(index), AS##WRP(list), AS##WRI(ends),               \
+    AS##WR(room), AS##WR(gx), AS##F(slope), AS##U(rows), AS##U(block), AS##FLAGS
+ONE_ITEM(grad_x, GRAD_X_ARGS) {
     GO(wp), GO(gy), GO(y), GO(index), GO(ends), GO(room), GO(gx);
-    list = list + list_off + (ulong)(uint)get_global_id(0) * block * (TILES * V_MOST);
+    list = list + list_off + (ulong)id0 * block * (TILES * V_MOST);
     __global uint *end =
-        (__global uint *)ends + (uint)get_global_id(0) * block * (TILES * CHUNKS);
+        (__global uint *)ends + id0 * block * (TILES * CHUNKS);
     __global float16 *flow =
-        (__global float16 *)room + (uint)get_global_id(0) * (2 * V_PH * V_PW);
+        (__global float16 *)room + id0 * (2 * V_PH * V_PW);
     uint lists[DOWN];
     find_lists(lists);
     int16 bad = (int16)(0);
-    for (uint b = (uint)get_global_id(0); b * block < rows; b += (uint)get_global_size(0)) {
+    for (uint b = id0; b * block < rows; b += size0) {
         uint first = b * block, images = min(block, rows - first);
         for (uint i = 0u; i < images; i++) {
             list_image(gy, y, index, (first + i) * OB * V_PH * V_PW, slope, lists, flow,

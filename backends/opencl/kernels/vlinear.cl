@@ -7,10 +7,12 @@
 /* w[O][K] to [vector][O][16]. Vector v of a row of x holds 16 inputs, or 16 channels of a pixel. One
  * item per o and vector, or, for blocks of at least 16 pixels, per o and 16 pixels, `packs` in all.
  * Items after them undo the activation of 16 of the gradient's `total` values (0: there is none). */
-__kernel void pack_inputs(RD(w), WR(out), RD(gy), RD(y), WR(gz), uint xl, uint C, uint P, uint O,
-                          uint packs, float slope, uint total, FLAGS) {
+#define PACK_INPUTS_ARGS(AS)                                                                       \
+    AS##RD(w), AS##WR(out), AS##RD(gy), AS##RD(y), AS##WR(gz), AS##U(xl), AS##U(C), AS##U(P),      \
+    AS##U(O), AS##U(packs), AS##F(slope), AS##U(total), AS##FLAGS
+KERNEL(pack_inputs, PACK_INPUTS_ARGS) {
     GO(w), GO(out), GO(gy), GO(y), GO(gz);
-    uint e = (uint)get_global_id(0), o = e % O, v = e / O;
+    uint e = id0, o = e % O, v = e / O;
     if (e < packs) {
         w = w + o * C * P;
         if (xl == 0u) {
@@ -65,14 +67,17 @@ static inline void turn_block(__global const float *x, uint P, __global float *t
 /* wp is [pair of 16 outputs][K][32]. Terms come in runs that lie `step` floats apart: all of NCHW, a
  * channel of NC16, or a block of 16 channels that is turned in `area` first, `turned` floats for
  * each of eight images (0: not turned). */
-__kernel void vlinear(RD(x), RD(wp), RD(b), WR(y), WR(area), uint xl, uint C, uint P, uint O,
-                      uint row, uint has_b, uint act, float slope, uint turned, TICKETS, uint rows, FLAGS) {
+#define VLINEAR_ARGS(AS)                                                                           \
+    AS##RD(x), AS##RD(wp), AS##RD(b), AS##WR(y), AS##WR(area), AS##U(xl), AS##U(C), AS##U(P),      \
+    AS##U(O), AS##U(row), AS##U(has_b), AS##U(act), AS##F(slope), AS##U(turned), AS##TICKETS,      \
+    AS##U(rows), AS##FLAGS
+KERNEL(vlinear, VLINEAR_ARGS) {
     GO(x), GO(wp), GO(b), GO(y), GO(area);
     uint K = C * P, pairs = (O + 31u) / 32u, step = turned == 0u && xl != 0u ? 16u : 1u;
     uint length = xl == 0u ? K : turned != 0u ? 16u * P : P, base = 0u;
     float16 ones = (float16)(one), each[16];
     int16 bad = (int16)(0);
-    area = area + (uint)get_global_id(0) * 8u * turned;
+    area = area + id0 * 8u * turned;
     FOR_JOBS(job, pairs * ((rows + 7u) / 8u)) {
         uint o0 = job % pairs * 32u, n0 = job / pairs * 8u;
         bool both = O - o0 > 16u;
@@ -136,15 +141,17 @@ __kernel void vlinear(RD(x), RD(wp), RD(b), WR(y), WR(area), uint xl, uint C, ui
 }
 
 /* wp is [vector][O][16]. One item per pair of vectors and part of the images. */
-__kernel void vlinear_grad_x(RD(gy), RD(wp), WR(gx), uint O, uint row, uint rows, FLAGS) {
+#define VLINEAR_GRAD_X_ARGS(AS)                                                                    \
+    AS##RD(gy), AS##RD(wp), AS##WR(gx), AS##U(O), AS##U(row), AS##U(rows), AS##FLAGS
+KERNEL(vlinear_grad_x, VLINEAR_GRAD_X_ARGS) {
     GO(gy), GO(wp), GO(gx);
-    uint v = (uint)get_global_id(0) * 2u;
+    uint v = id0 * 2u;
     float16 ones = (float16)(one), each[16];
     uint left = row - v * 16u, left0 = min(left, 16u), left1 = min(left - left0, 16u);
     int16 bad = (int16)(0);
     wp = wp + v * O * 16u;
     __global const float *wq = left1 != 0u ? wp + O * 16u : wp;
-    for (uint n0 = (uint)get_global_id(1) * 8u; n0 < rows; n0 += (uint)get_global_size(1) * 8u) {
+    for (uint n0 = id1 * 8u; n0 < rows; n0 += size1 * 8u) {
 #define GROW(i) __global const float *g##i = gy + min(n0 + i##u, rows - 1u) * O;
         R8(GROW)
         R8(SUM2)
@@ -233,14 +240,16 @@ static inline int16 sum_biases(__global const float *gy, uint O, uint rows, uint
 
 /* A job is a span of up to eight pairs of vectors, whose part of x it copies together, so that two
  * items seldom write one line; but the first, with_b: the gradients of the biases. */
-__kernel void vlinear_grad_w(RD(gy), RD(x), WR(area), WR(gw), WR(gb), uint xl, uint C, uint P,
-                             uint O, uint row, uint pairs, uint with_b, uint N, TICKETS, uint rows,
-                             uint B, uint S, float limit, FLAGS) {
+#define VLINEAR_GRAD_W_ARGS(AS)                                                                    \
+    AS##RD(gy), AS##RD(x), AS##WR(area), AS##WR(gw), AS##WR(gb), AS##U(xl), AS##U(C), AS##U(P),    \
+    AS##U(O), AS##U(row), AS##U(pairs), AS##U(with_b), AS##U(N), AS##TICKETS, AS##U(rows),         \
+    AS##U(B), AS##U(S), AS##F(limit), AS##FLAGS
+KERNEL(vlinear_grad_w, VLINEAR_GRAD_W_ARGS) {
     GO(gy), GO(x), GO(area), GO(gw), GO(gb);
     uint spans = (row + pairs * 32u - 1u) / (pairs * 32u);
     float16 ones = (float16)(one), stack[MAX_TREE * 16];
     int16 bad = (int16)(0);
-    area = area + (uint)get_global_id(0) * (pairs * N * 32u);
+    area = area + id0 * (pairs * N * 32u);
     FOR_JOBS(job, spans + with_b) {
         if (job < with_b) {
             bad |= sum_biases(gy, O, rows, B, S, limit, gb, one);

@@ -14,20 +14,21 @@
 #define APPEND(l)                                                                                  \
     *p##l = entry[l];                                                                              \
     p##l += keep[l];
-#define LENGTH(l) length[l] = (int)(p##l - (out + l * capacity));
-__kernel void list_w(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list_off, WRI(length),
-                     float slope, uint rows, uint B, uint chunks, uint G, uint capacity,
-                     uint segments, uint OB, uint height, uint width, uint pitch, uint line,
-                     uint ximage, float one) {
-    GO(gy), GO(y), GO(index), GO(length);
-    uint ob = (uint)get_global_id(0), segment = (uint)get_global_id(1);
+#define LENGTH(l) counts[l] = (int)(p##l - (out + l * capacity));
+#define LIST_W_ARGS(AS)                                                                            \
+    AS##RD(gy), AS##RD(y), AS##RD8(index), AS##WRP(list), AS##WRI(counts), AS##F(slope),           \
+    AS##U(rows), AS##U(B), AS##U(chunks), AS##U(G), AS##U(capacity), AS##U(segments), AS##U(OB),   \
+    AS##U(height), AS##U(width), AS##U(pitch), AS##U(line), AS##U(ximage), AS##F(one)
+KERNEL(list_w, LIST_W_ARGS) {
+    GO(gy), GO(y), GO(index), GO(counts);
+    uint ob = id0, segment = id1;
     if (ob >= OB || segment >= segments) {
         return;
     }
     uint s = segment / chunks, first = s * B + segment % chunks * G;
     uint last = min(min(first + G, s * B + B), rows), id = (segment * OB + ob) * 16u;
     __global uint2 *out = list + list_off + id * capacity;
-    length = length + id;
+    counts = counts + id;
     R16(START)
     for (uint image = first; image < last; image++) {
         for (uint row = 0u; row < height * (V_POOL + 1); row++) {
@@ -58,10 +59,12 @@ __kernel void list_w(RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list
 }
 
 /* Bias gradient, PLANE16 of each image and 16 channels: part[n][O]. */
-__kernel void bias_planes(RD(gy), RD(y), RD8(index), WR(part), float slope, uint rows, uint O,
-                          uint height, uint width, uint OW, float one) {
+#define BIAS_PLANES_ARGS(AS)                                                                       \
+    AS##RD(gy), AS##RD(y), AS##RD8(index), AS##WR(part), AS##F(slope), AS##U(rows), AS##U(O),      \
+    AS##U(height), AS##U(width), AS##U(OW), AS##F(one)
+KERNEL(bias_planes, BIAS_PLANES_ARGS) {
     GO(gy), GO(y), GO(index), GO(part);
-    uint ob = (uint)get_global_id(0), n = (uint)get_global_id(1), OB = (O + 15u) / 16u;
+    uint ob = id0, n = id1, OB = (O + 15u) / 16u;
     if (n >= rows) {
         return;
     }

@@ -1,9 +1,11 @@
 /* Rearrangements for the kernels of CPU devices. */
 
 /* Weights [C][O][T] to [og][C][T][lanes], the taps T backwards. One item per (og, c). */
-__kernel void pack_w(RD(w), WR(out), uint O, uint C, uint T, uint lanes, uint total) {
+#define PACK_W_ARGS(AS)                                                                            \
+    AS##RD(w), AS##WR(out), AS##U(O), AS##U(C), AS##U(T), AS##U(lanes), AS##U(total)
+KERNEL(pack_w, PACK_W_ARGS) {
     GO(w), GO(out);
-    uint e = (uint)get_global_id(0), first = e / C * lanes;
+    uint e = id0, first = e / C * lanes;
     if (e >= total) {
         return;
     }
@@ -17,9 +19,11 @@ __kernel void pack_w(RD(w), WR(out), uint O, uint C, uint T, uint lanes, uint to
 }
 
 /* Rows w[O][K] to [og][K][lanes], lanes = 16 or 32. One item per (16 rows, 16 terms). */
-__kernel void pack_rows(RD(w), WR(out), uint O, uint K, uint lanes, uint total) {
+#define PACK_ROWS_ARGS(AS)                                                                         \
+    AS##RD(w), AS##WR(out), AS##U(O), AS##U(K), AS##U(lanes), AS##U(total)
+KERNEL(pack_rows, PACK_ROWS_ARGS) {
     GO(w), GO(out);
-    uint e = (uint)get_global_id(0), across = (K + 15u) / 16u, o = e / across * 16u;
+    uint e = id0, across = (K + 15u) / 16u, o = e / across * 16u;
     uint k = e % across * 16u, terms = min(K - k, 16u);
     if (e >= total) {
         return;

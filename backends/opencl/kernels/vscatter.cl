@@ -46,33 +46,34 @@ static inline void list_terms(map_t m, float slope, __global uint2 *list, __glob
 #define REP CAT(R, V_TAPS)
 #define HELD(i) float16 w##i = w[i];
 #define SUM(i) at[(i##u) / V_KW * ACROSS + (i##u) % V_KW]
-#define ADD(i) SUM(i) = fma(g, w##i, SUM(i));
+#define ADD_TERM(i) SUM(i) = fma(g, w##i, SUM(i));
 #define HOLD REP(HELD)
-#define SCATTER REP(ADD)
+#define SCATTER REP(ADD_TERM)
 #else
 #define REP CAT(R, V_KW)
-#define ADD(i) at[i] = fma(g, wr[i], at[i]);
+#define ADD_TERM(i) at[i] = fma(g, wr[i], at[i]);
 #define HOLD
 #define SCATTER                                                                                    \
     __global const float16 *wr = w;                                                                \
     for (uint r = 0u; r < V_KH; r++, at += ACROSS, wr += V_KW) {                                   \
-        REP(ADD)                                                                                   \
+        REP(ADD_TERM)                                                                              \
     }
 #endif
 
 /* An item takes every so many-th block of images, chunk by chunk, so that weights stay in the first
  * cache for all images of the block. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-grad_x_scatter(RD(wp), RD(gy), RD(y), RD8(index), __global uint2 *list, ulong list_off, WRI(ends),
-               WR(sums), WR(gx), float slope, uint rows, uint block, FLAGS) {
+#define GRAD_X_SCATTER_ARGS(AS)                                                                    \
+    AS##RD(wp), AS##RD(gy), AS##RD(y), AS##RD8(index), AS##WRP(list), AS##WRI(ends),               \
+    AS##WR(sums), AS##WR(gx), AS##F(slope), AS##U(rows), AS##U(block), AS##FLAGS
+ONE_ITEM(grad_x_scatter, GRAD_X_SCATTER_ARGS) {
     GO(wp), GO(gy), GO(y), GO(index), GO(ends), GO(sums), GO(gx);
-    uint id = (uint)get_global_id(0);
+    uint id = id0;
     list = list + list_off + (ulong)id * block * MOST;
     __global uint *end = (__global uint *)ends + id * block * V_O;
     __global float16 *sum = (__global float16 *)sums + id * V_SUMS;
     float16 ones = (float16)(one);
     int16 bad = (int16)(0);
-    for (uint b = id; b * block < rows; b += (uint)get_global_size(0)) {
+    for (uint b = id; b * block < rows; b += size0) {
         uint first = b * block, images = min(block, rows - first);
         for (uint i = 0u; i < images; i++) {
             uint at = (first + i) * OB * V_PH * V_PW * 16u;

@@ -224,11 +224,12 @@ static inline int16 grad_images(__global const float *w, __global const float *g
 }
 
 /* An item takes every so many-th block of images, in `size` floats of workspace. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-grad_x_slide(RD(w), RD(gy), RD(y), RD8(index), WR(area), WR(gx), float slope, uint rows, uint block,
-             uint size, FLAGS) {
+#define GRAD_X_SLIDE_ARGS(AS)                                                                      \
+    AS##RD(w), AS##RD(gy), AS##RD(y), AS##RD8(index), AS##WR(area), AS##WR(gx), AS##F(slope),      \
+    AS##U(rows), AS##U(block), AS##U(size), AS##FLAGS
+ONE_ITEM(grad_x_slide, GRAD_X_SLIDE_ARGS) {
     GO(w), GO(gy), GO(y), GO(index), GO(area), GO(gx);
-    __global uint2 *place = (__global uint2 *)(area + (uint)get_global_id(0) * size);
+    __global uint2 *place = (__global uint2 *)(area + id0 * size);
     __global float *frame = (__global float *)(place + STEP_BITS);
     __global float *sum = frame + PIECES * FRAME * 16, *total = sum + block * SUMS;
     __global float *grad = total + block * SUMS, *taps = grad + block * GRADS;
@@ -239,7 +240,7 @@ grad_x_slide(RD(w), RD(gy), RD(y), RD8(index), WR(area), WR(gx), float slope, ui
         taps[i] = 0.0f;
     }
     int16 bad = (int16)(0);
-    for (uint b = (uint)get_global_id(0); b * block < rows; b += (uint)get_global_size(0)) {
+    for (uint b = id0; b * block < rows; b += size0) {
         bad |= grad_images(w, gy, y, index, b * block, min(block, rows - b * block), slope, grad,
                            bits, place, taps, frame, sum, total, gx, one);
     }

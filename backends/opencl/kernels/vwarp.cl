@@ -102,8 +102,9 @@ static inline axis_t axis_of(float16 x, uint size, float s, float o, float per, 
     PUT_THETA(0, sx) PUT_THETA(1, sx) PUT_THETA(2, sx)                                             \
     PUT_THETA(3, sy) PUT_THETA(4, sy) PUT_THETA(5, sy)
 
-#define ONE_ITEM __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 #define GRID RD(thetas), RD(xt), RD(yt), RD(background), uint C, uint OP, uint PP
+#define D_GRID GRID
+#define P_GRID P_RD(thetas), P_RD(xt), P_RD(yt), P_RD(background), C, OP, PP
 #define OPEN_GRID GO(thetas), GO(xt), GO(yt), GO(background);
 
 /* --- planes ----------------------------------------------------------------------------------- */
@@ -144,8 +145,8 @@ typedef ulong pair_t __attribute__((aligned(4)));
 
 /* One image after the other in the frames of an item. */
 #define FOR_IMAGES                                                                                 \
-    frame = frame + (uint)get_global_id(0) * C * FRAME;                                            \
-    for (uint n = (uint)get_global_id(0); n < rows; n += (uint)get_global_size(0))
+    frame = frame + id0 * C * FRAME;                                                               \
+    for (uint n = id0; n < rows; n += size0)
 #define OPEN_IMAGE                                                                                 \
     __global const float *theta = thetas + n * 6u;                                                 \
     for (uint channel = 0u; channel < C; channel++) {                                              \
@@ -157,7 +158,9 @@ typedef ulong pair_t __attribute__((aligned(4)));
     int16 at = (v.low + (int16)(2)) * (int16)((int)FRAME_W) + h.low + (int16)(2);
 
 /* OP >= 16: the last vector overlaps. */
-ONE_ITEM warp_planes(RD(x), GRID, WR(frame), WR(y), MAP, uint rows, FLAGS) {
+#define WARP_PLANES_ARGS(AS)                                                                       \
+    AS##RD(x), AS##GRID, AS##WR(frame), AS##WR(y), AS##MAP, AS##U(rows), AS##FLAGS
+ONE_ITEM(warp_planes, WARP_PLANES_ARGS) {
     OPEN_GRID GO(x), GO(frame), GO(y);
     int16 bad = (int16)(0);
     FOR_IMAGES {
@@ -178,7 +181,9 @@ ONE_ITEM warp_planes(RD(x), GRID, WR(frame), WR(y), MAP, uint rows, FLAGS) {
     }
 }
 
-ONE_ITEM theta_planes(RD(gy), RD(x), GRID, WR(frame), WR(out), MAP, uint rows, FLAGS) {
+#define THETA_PLANES_ARGS(AS)                                                                      \
+    AS##RD(gy), AS##RD(x), AS##GRID, AS##WR(frame), AS##WR(out), AS##MAP, AS##U(rows), AS##FLAGS
+ONE_ITEM(theta_planes, THETA_PLANES_ARGS) {
     OPEN_GRID GO(gy), GO(x), GO(frame), GO(out);
     FOR_IMAGES {
         OPEN_IMAGE
@@ -219,7 +224,7 @@ ONE_ITEM theta_planes(RD(gy), RD(x), GRID, WR(frame), WR(out), MAP, uint rows, F
     (padding == 2u || padding == 3u ? min((a).low + (int16)(1), (int16)((int)(size)-1))            \
                                     : INSIDE((a).low + (int16)(1), size))
 #define STAGE                                                                                      \
-    uint n = (uint)get_global_id(0);                                                               \
+    uint n = id0;                                                                                  \
     if (n >= rows) {                                                                               \
         return;                                                                                    \
     }                                                                                              \
@@ -256,7 +261,9 @@ static inline float16 outside_of(__global const float *background, uint C, uint 
     return v;
 }
 
-ONE_ITEM warp_blocks(RD(x), GRID, WR(stage), WR(y), MAP, uint rows, FLAGS) {
+#define WARP_BLOCKS_ARGS(AS)                                                                       \
+    AS##RD(x), AS##GRID, AS##WR(stage), AS##WR(y), AS##MAP, AS##U(rows), AS##FLAGS
+ONE_ITEM(warp_blocks, WARP_BLOCKS_ARGS) {
     OPEN_GRID GO(x), GO(stage), GO(y);
     STAGE
     float16 outside = outside_of(background, C, padding);
@@ -275,7 +282,9 @@ ONE_ITEM warp_blocks(RD(x), GRID, WR(stage), WR(y), MAP, uint rows, FLAGS) {
     }
 }
 
-ONE_ITEM theta_blocks(RD(gy), RD(x), GRID, WR(stage), WR(out), MAP, uint rows, FLAGS) {
+#define THETA_BLOCKS_ARGS(AS)                                                                      \
+    AS##RD(gy), AS##RD(x), AS##GRID, AS##WR(stage), AS##WR(out), AS##MAP, AS##U(rows), AS##FLAGS
+ONE_ITEM(theta_blocks, THETA_BLOCKS_ARGS) {
     OPEN_GRID GO(gy), GO(x), GO(stage), GO(out);
     STAGE
     float16 outside = outside_of(background, C, padding);
@@ -311,7 +320,9 @@ ONE_ITEM theta_blocks(RD(gy), RD(x), GRID, WR(stage), WR(out), MAP, uint rows, F
         size_t where = (size_t)AT(i);                                                              \
         put16(fma((float16)(weight), g, vload16(where, to)), where, to);                           \
     }
-ONE_ITEM grad_blocks(RD(gy), GRID, WR(stage), WR(gx), MAP, uint rows, FLAGS) {
+#define GRAD_BLOCKS_ARGS(AS)                                                                       \
+    AS##RD(gy), AS##GRID, AS##WR(stage), AS##WR(gx), AS##MAP, AS##U(rows), AS##FLAGS
+ONE_ITEM(grad_blocks, GRAD_BLOCKS_ARGS) {
     OPEN_GRID GO(gy), GO(stage), GO(gx);
     STAGE
     int16 bad = (int16)(0);

@@ -142,11 +142,12 @@ static inline void sum_words(__global const float *flow, __global const uint *bi
 
 /* Partial sums of every shard: V_O x V_C x V_KH x V_KW of the weights, then V_O of the bias. size:
  * floats of workspace of an item, B: images of a shard, G: of a chunk. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-grad_w_window(RD(x), RD(gy), RD(y), RD8(index), WR(area), WR(part), float slope, uint rows, uint B,
-              uint G, uint size, uint has_bias, float one) {
+#define GRAD_W_WINDOW_ARGS(AS)                                                                     \
+    AS##RD(x), AS##RD(gy), AS##RD(y), AS##RD8(index), AS##WR(area), AS##WR(part), AS##F(slope),    \
+    AS##U(rows), AS##U(B), AS##U(G), AS##U(size), AS##U(has_bias), AS##F(one)
+ONE_ITEM(grad_w_window, GRAD_W_WINDOW_ARGS) {
     GO(x), GO(gy), GO(y), GO(index), GO(area), GO(part);
-    uint shard = (uint)get_global_id(0), first = min(shard * B, rows), end = min(first + B, rows);
+    uint shard = id0, first = min(shard * B, rows), end = min(first + B, rows);
     __global float16 *total = (__global float16 *)(area + shard * size);
     __global float16 *bias = total + V_O * TAPS, *sum = bias + OB, *flow = sum + 16 * TAPS;
     __global float16 *windows = flow + G * (V_PH * V_PW);
