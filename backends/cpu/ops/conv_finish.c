@@ -1,8 +1,6 @@
 /* Finishes the sums of a convolution: see conv_finish.h. */
 #include "conv_finish.h"
 
-#include <math.h>
-
 VEC vf finish_conv(finish *s, const float *sum) {
     const vf v = v_add(v_load(sum), s->bias);
     s->taint = v_taint(s->taint, v);
@@ -79,14 +77,8 @@ void ISA(finish_lines)(unit_finish *u, const tile_place *at) {
     }
 }
 
-/* The values of a tile or of its windows without a look at each whether it is finite or about to be
- * snapped: false if one may be, and all is to be done again. Products tell what is not finite, two
- * values in one operation; where none lies below the limit of snapping, relu is a maximum. */
-VEC bool swift_end(vf least, vf taint) {
-    const uint32_t all = (1u << LANES) - 1u;
-    return vm_bits(v_lt(least, v_set1(STN_LIM_X))) == 0 &&
-           vm_bits(v_lt(v_abs(taint), v_set1(INFINITY))) == all;
-}
+/* Windows without a look at each value whether it is finite or about to be snapped: false if one
+ * may be, and all is to be done again (tile_ended). */
 
 /* A row of windows of 2 x 2, each row of a window first. */
 VEC bool swift_pairs(const finish *s, uint32_t cols, const bool relu, const float *sums,
@@ -104,7 +96,7 @@ VEC bool swift_pairs(const finish *s, uint32_t cols, const bool relu, const floa
         least = v_least(least, relu ? best : out);
         v_store(y + q * LANES, out);
     }
-    return swift_end(least, taint);
+    return tile_ended(taint, least);
 }
 
 /* A row of windows of 3 x 3. */
@@ -127,7 +119,7 @@ VEC bool swift_nines(const finish *s, uint32_t cols, const uint64_t sw, const bo
         least = v_least(least, relu ? best : out);
         v_store(y + q * LANES, out);
     }
-    return swift_end(least, taint);
+    return tile_ended(taint, least);
 }
 
 /* `cols` windows of one row, whose rows lie `row` floats apart, to places `to` floats from where
@@ -162,47 +154,6 @@ static void finish_windows(finish *all, const conv_geom *g, uint32_t cols, const
     }
 }
 
-/* Two rows without a pool; a tile of one row gives it twice. */
-VEC bool swift_plain(const finish *s, uint32_t cols, const bool relu, const bool stream,
-                     const float *sums, uint64_t pitch, float *y, float *below) {
-    const vf limit = v_set1(STN_LIM_X);
-    vf least = v_set1(INFINITY), taint = v_zero();
-    for (uint32_t q = 0; q < cols; q++) {
-        const vf a = v_add(v_load(sums + q * GROUP), s->bias);
-        const vf b = v_add(v_load(sums + pitch + q * GROUP), s->bias);
-        taint = v_fma(a, b, taint);
-        const vf first = relu ? v_keep_unless(v_lt(a, limit), a) : v_act(a, s->slope);
-        const vf second = relu ? v_keep_unless(v_lt(b, limit), b) : v_act(b, s->slope);
-        least = relu ? least : v_least(v_least(least, first), second);
-        if (stream) {
-            v_stream(y + q * LANES, first);
-            v_stream(below + q * LANES, second);
-        } else {
-            v_store(y + q * LANES, first);
-            v_store(below + q * LANES, second);
-        }
-    }
-    return swift_end(least, taint);
-}
-
-/* A tile without a pool; false: it is to be done again, or for the first time. */
-static bool swift_tile(const unit_finish *u, const finish *s, const tile_place *at,
-                       const float *sums) {
-    const bool relu = s->relu, stream = u->f->stream;
-    const uint64_t pitch = at->rows > 1 ? TILE_PITCH : 0;
-    float *column = s->y + (uint64_t)at->col * LANES;
-    float *y = column + u->line[0], *below = column + u->line[at->rows - 1];
-    if (!s->swift) {
-        return false;
-    }
-    if (stream) {
-        return relu ? swift_plain(s, at->width, true, true, sums, pitch, y, below)
-                    : swift_plain(s, at->width, false, true, sums, pitch, y, below);
-    }
-    return relu ? swift_plain(s, at->width, true, false, sums, pitch, y, below)
-                : swift_plain(s, at->width, false, false, sums, pitch, y, below);
-}
-
 /* One row without a pool, value by value. */
 static void finish_values(finish *all, const forward *f, uint32_t cols, const float *sums,
                           uint64_t to) {
@@ -221,7 +172,7 @@ void ISA(finish_tile)(unit_finish *u, const tile_place *at, const float *sums) {
         if (u->f->g.pooled) {
             finish_windows(s, &u->f->g, at->width / 2, sums, TILE_PITCH,
                            u->line[0] + (uint64_t)at->col / 2 * LANES);
-        } else if (!swift_tile(u, s, at, sums)) {
+        } else {
             for (uint32_t r = 0; r < at->rows; r++) {
                 finish_values(s, u->f, at->width, sums + r * TILE_PITCH,
                               u->line[r] + (uint64_t)at->col * LANES);
@@ -273,7 +224,12 @@ unit_finish ISA(finish_start)(const forward *f, uint32_t group, uint32_t image, 
             .y = (float *)f->call->out[0] + to,
             .index = g->pooled ? (uint8_t *)f->call->out[1] + to : NULL,
         };
+        u.registers = (v == 0 || u.registers) && u.of[v].swift && !g->pooled;
+        u.end.bias[v] = u.of[v].bias;
     }
+    u.end.slope = u.of[0].slope;
+    u.end.relu = u.of[0].relu;
+    u.end.stream = f->stream;
     return u;
 }
 

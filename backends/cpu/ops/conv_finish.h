@@ -1,8 +1,8 @@
 /* From the sums of a convolution to stored values: bias, snap, max-pool with index, activation.
  *
- * Where a tile of conv_tile.h holds whole windows of the pool, or there is no pool, its sums go
- * from the first-level cache to the outputs; otherwise those of a unit wait in memory until all are
- * made.
+ * Without a pool a tile of conv_tile.h ends in registers, unless one of its values is not finite or
+ * about to be snapped. Where a tile holds whole windows of the pool its sums go from the
+ * first-level cache to the outputs; otherwise those of a unit wait in memory until all are made.
  */
 #ifndef CPU_OPS_CONV_FINISH_H
 #define CPU_OPS_CONV_FINISH_H
@@ -28,12 +28,22 @@ struct unit_finish {
     uint64_t image;   /* floats from an image of the output to the next */
     uint64_t line[2]; /* of the tiles' rows, from finish.y on */
     finish of[TILE_V];
+    bool registers; /* tiles end in registers, unless a value asks for more */
+    tile_end end;
 };
 
 /* The group's outputs from pooled row `top` on, of image `image` and those that follow. */
 unit_finish ISA(finish_start)(const forward *f, uint32_t group, uint32_t image, uint32_t top);
 /* The rows of the tiles that follow. */
 void ISA(finish_lines)(unit_finish *u, const tile_place *at);
+/* Places of a tile's outputs in u->end. */
+static inline void finish_places(unit_finish *u, const tile_place *at) {
+    for (uint32_t v = 0; v < u->vectors; v++) {
+        for (uint32_t r = 0; r < 2; r++) {
+            u->end.y[v][r] = u->of[v].y + u->line[r < at->rows ? r : 0] + (uint64_t)at->col * LANES;
+        }
+    }
+}
 /* The outputs of a tile, of sums [r][q][TILE_V][16] with TILE_PITCH floats between rows. */
 void ISA(finish_tile)(unit_finish *u, const tile_place *at, const float *sums);
 /* `rows` pooled rows of each image; sums [image][conv_rows][conv_cols][GROUP]. */

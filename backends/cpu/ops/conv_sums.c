@@ -155,6 +155,25 @@ static void ask_ahead(ahead *a) {
     }
 }
 
+/* Sums of a tile, and its end if this is the last chunk. */
+static void run_tile(const tiles *t, conv_tile *job, const tile_place *at) {
+    unit_finish *u = t->finish;
+    const conv_tile_fn run = t->run[at->width - CONV_TILE_LEAST];
+    job->end = u != NULL && u->registers ? &u->end : NULL;
+    if (job->end != NULL) {
+        finish_places(u, at);
+        run(job);
+        if (tile_ended(u->end.taint, u->end.least)) {
+            return;
+        }
+        job->end = NULL;
+    }
+    run(job);
+    if (u != NULL) {
+        ISA(finish_tile)(u, at, t->out);
+    }
+}
+
 /* Stores the same sums for the pixels of a tile. */
 static void fill_tile(const conv_tile *job, uint32_t width, const float *sums) {
     for (uint32_t r = 0; r < job->rows; r++) {
@@ -167,14 +186,10 @@ static void fill_tile(const conv_tile *job, uint32_t width, const float *sums) {
 
 /* Leaves out the kernel rows that have nothing but background under all pixels of a tile: `lead`
  * of them lie under both of its rows. True: none is left. */
-static bool skip_background(const forward *f, const tiles *t, conv_tile *job, uint32_t width,
-                            uint32_t lead) {
+static bool skip_background(const forward *f, const tiles *t, conv_tile *job, uint32_t lead) {
     const conv_geom *g = &f->g;
     const uint32_t clear = min_u32(lead, g->kh);
     if (clear == g->kh) {
-        if (job->add == NULL || t->finish != NULL) {
-            fill_tile(job, width, background_sums(f, t->thread, t->group, f->bg.states - 1));
-        }
         return true;
     }
     if (g->c == 1) {
@@ -184,6 +199,24 @@ static bool skip_background(const forward *f, const tiles *t, conv_tile *job, ui
         job->w = t->w + (uint64_t)clear * g->kw * GROUP;
     }
     return false;
+}
+
+/* A tile of nothing but background. */
+static void background_tile(const forward *f, const tiles *t, const conv_tile *job,
+                            const tile_place *at) {
+    const float *sums = background_sums(f, t->thread, t->group, f->bg.states - 1);
+    if (t->finish != NULL && t->finish->registers) {
+        conv_tile all = *job;
+        all.start = sums;
+        all.add = NULL;
+        all.lines = 0;
+        run_tile(t, &all, at);
+    } else if (job->add == NULL || t->finish != NULL) {
+        fill_tile(job, at->width, sums);
+        if (t->finish != NULL) {
+            ISA(finish_tile)(t->finish, at, t->out);
+        }
+    }
 }
 
 /* Sums of two rows of pixels over the channels of one chunk, from row `row` of the unit on. The two
@@ -219,21 +252,18 @@ static void row_tiles(const forward *f, const tiles *t, conv_tile *job, uint32_t
         job->out = t->finish != NULL ? t->out : t->out + place;
         job->start = t->start != NULL ? t->start + place : job->start;
         job->add = t->add != NULL ? t->add + place : NULL;
-        bool done = false;
         if (f->bg.used) {
             const uint32_t lead = min_u32(background_lead(f, t->thread, at.image[0], line[0], i),
                                           background_lead(f, t->thread, at.image[1], line[1], i));
-            done = skip_background(f, t, job, at.width, lead);
+            if (skip_background(f, t, job, lead)) {
+                background_tile(f, t, job, &at);
+                continue;
+            }
         }
-        if (!done && t->next != NULL) {
+        if (t->next != NULL) {
             ask_ahead(t->next);
         }
-        if (!done) {
-            t->run[at.width - CONV_TILE_LEAST](job);
-        }
-        if (t->finish != NULL) {
-            ISA(finish_tile)(t->finish, &at, t->out);
-        }
+        run_tile(t, job, &at);
     }
 }
 

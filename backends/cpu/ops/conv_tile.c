@@ -17,6 +17,46 @@ VEC void tile_tap(vf acc[MOST_PIXELS][TILE_V], const float *a, const float *b, c
     }
 }
 
+/* The end of a tile without a pool: bias, activation, snap. With relu one comparison does for both:
+ * what is below the limit of snapping becomes +0. */
+VEC void tile_finish(const conv_tile *job, vf acc[MOST_PIXELS][TILE_V], const uint32_t cols,
+                     const uint32_t vectors, const bool relu) {
+    tile_end *e = job->end;
+    const bool stream = e->stream;
+    const float *add = job->add, *below = add == NULL ? NULL : add + job->add_pitch;
+    const vf limit = v_set1(STN_LIM_X), slope = e->slope;
+    vf least = v_set1(INFINITY), taint = v_zero();
+    UNROLL
+    for (uint32_t v = 0; v < vectors; v++) {
+        float *y[2] = {e->y[v][0], e->y[v][1]};
+        const vf bias = e->bias[v];
+        UNROLL
+        for (uint32_t q = 0; q < cols; q++) {
+            const uint32_t at = (q * TILE_V + v) * LANES;
+            vf a = acc[q][v], b = acc[cols + q][v];
+            if (add != NULL) {
+                a = v_add(v_load(add + at), a);
+                b = v_add(v_load(below + at), b);
+            }
+            a = v_add(a, bias);
+            b = v_add(b, bias);
+            taint = v_fma(a, b, taint);
+            a = relu ? v_keep_unless(v_lt(a, limit), a) : v_act(a, slope);
+            b = relu ? v_keep_unless(v_lt(b, limit), b) : v_act(b, slope);
+            least = relu ? least : v_least(v_least(least, a), b);
+            if (stream) {
+                v_stream(y[0] + q * LANES, a);
+                v_stream(y[1] + q * LANES, b);
+            } else {
+                v_store(y[0] + q * LANES, a);
+                v_store(y[1] + q * LANES, b);
+            }
+        }
+    }
+    e->taint = taint;
+    e->least = least;
+}
+
 /* width 0: any. */
 VEC void tile_body(const conv_tile *job, const uint32_t cols, const uint32_t vectors,
                    const uint32_t width, const uint32_t step) {
@@ -50,6 +90,14 @@ VEC void tile_body(const conv_tile *job, const uint32_t cols, const uint32_t vec
             a += step;
             b += step;
         }
+    }
+    if (job->end != NULL) {
+        if (job->end->relu) {
+            tile_finish(job, acc, cols, vectors, true);
+        } else {
+            tile_finish(job, acc, cols, vectors, false);
+        }
+        return;
     }
     const uint32_t rows = job->rows;
     const float *add = job->add;

@@ -13,6 +13,8 @@
 #ifndef CPU_OPS_CONV_TILE_H
 #define CPU_OPS_CONV_TILE_H
 
+#include <math.h>
+
 #include "fast.h"
 
 /* Widths of tiles: any row of CONV_TILE_LEAST pixels or more can be cut into them. Rows that fill
@@ -37,6 +39,23 @@
 #endif
 #define CONV_TILE_WIDTHS (CONV_TILE_MOST - CONV_TILE_LEAST + 1u)
 
+/* What becomes of a tile's sums if they are finished in registers, as conv_finish.h says: a second
+ * row that is not there has the places of the first. */
+typedef struct tile_end {
+    vf bias[TILE_V], slope;
+    bool relu, stream;
+    float *y[TILE_V][2]; /* of the first pixel of each row */
+    vf taint, least;     /* of all values: tile_ended */
+} tile_end;
+
+/* False: a value may be not finite or about to be snapped, so all are to be finished one by one.
+ * Products tell what is not finite, two values in one operation. */
+VEC bool tile_ended(vf taint, vf least) {
+    const uint32_t all = (1u << LANES) - 1u;
+    return vm_bits(v_lt(least, v_set1(STN_LIM_X))) == 0 &&
+           vm_bits(v_lt(v_abs(taint), v_set1(INFINITY))) == all;
+}
+
 typedef struct conv_tile {
     const float *x;      /* first tap of the first pixel, without the offset of a line */
     ptrdiff_t row_step;  /* floats from the first to the second row of pixels */
@@ -52,6 +71,7 @@ typedef struct conv_tile {
     float *out;
     ptrdiff_t add_pitch, out_pitch;
     uint32_t rows; /* 1: the second row is not stored */
+    tile_end *end; /* NULL: sums are stored */
 } conv_tile;
 
 typedef void (*conv_tile_fn)(const conv_tile *job);

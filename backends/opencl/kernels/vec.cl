@@ -159,9 +159,9 @@ static inline void turn16(__private const float16 *row, __global float *to, uint
 #define P_MAP W, H, sx, sy, ox, oy, perx, pery, invx, invy, aligned, nearest, padding
 #define KERNEL(name, ARGS) HAND_ON(, name, ARGS)
 #define ONE_ITEM(name, ARGS) HAND_ON(__attribute__((reqd_work_group_size(1, 1, 1))), name, ARGS)
-#define HAND_ON(size, name, ARGS)                                                                  \
+#define HAND_ON(extra, name, ARGS)                                                                 \
     APART static void CAT(name, _at)(ARGS(D_), PLACE_OF_ITEM);                                     \
-    __kernel size void name(ARGS(D_)) {                                                            \
+    __kernel extra void name(ARGS(D_)) {                                                           \
         CAT(name, _at)                                                                             \
         (ARGS(P_), (uint)get_global_id(0), (uint)get_global_id(1), (uint)get_global_id(2),         \
          (uint)get_global_size(0), (uint)get_global_size(1));                                      \
