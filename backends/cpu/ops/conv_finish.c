@@ -77,10 +77,8 @@ void ISA(finish_lines)(unit_finish *u, const tile_place *at) {
     }
 }
 
-/* Windows without a look at each value whether it is finite or about to be snapped: false if one
- * may be, and all is to be done again (tile_ended). */
-
-/* A row of windows of 2 x 2, each row of a window first. */
+/* A row of windows of 2 x 2, each row of a window first, without a look at each value whether it is
+ * finite or about to be snapped: false if one may be, and all is to be done again (tile_ended). */
 VEC bool swift_pairs(const finish *s, uint32_t cols, const bool relu, const float *sums,
                      uint64_t row, float *y, uint8_t *index) {
     vf least = v_set1(INFINITY), taint = v_zero();
@@ -99,7 +97,7 @@ VEC bool swift_pairs(const finish *s, uint32_t cols, const bool relu, const floa
     return tile_ended(taint, least);
 }
 
-/* A row of windows of 3 x 3. */
+/* As swift_pairs, windows of 3 x 3. */
 VEC bool swift_nines(const finish *s, uint32_t cols, const uint64_t sw, const bool relu,
                      const float *sums, uint64_t row, float *y, uint8_t *index) {
     vf least = v_set1(INFINITY), taint = v_zero();

@@ -36,6 +36,7 @@ struct unit_finish {
 unit_finish ISA(finish_start)(const forward *f, uint32_t group, uint32_t image, uint32_t top);
 /* The rows of the tiles that follow. */
 void ISA(finish_lines)(unit_finish *u, const tile_place *at);
+
 /* Places of a tile's outputs in u->end. */
 static inline void finish_places(unit_finish *u, const tile_place *at) {
     for (uint32_t v = 0; v < u->vectors; v++) {
@@ -44,6 +45,7 @@ static inline void finish_places(unit_finish *u, const tile_place *at) {
         }
     }
 }
+
 /* The outputs of a tile, of sums [r][q][TILE_V][16] with TILE_PITCH floats between rows. */
 void ISA(finish_tile)(unit_finish *u, const tile_place *at, const float *sums);
 /* `rows` pooled rows of each image; sums [image][conv_rows][conv_cols][GROUP]. */
