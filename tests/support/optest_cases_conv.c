@@ -214,6 +214,8 @@ static const struct block_shape {
     {{2, 33, 13, 14, 32, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.25f},
     {{2, 5, 13, 16, 16, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 3, 0, 0.0f},
     {{2, 5, 10, 14, 16, 3, 3, 1, 1, 1, 1, 2, 2, false}, 2, 2, 1, 0.0f},
+    /* One channel by 3 x 3 taps: bands of an image, two groups of channels. */
+    {{2, 1, 47, 44, 64, 3, 3, 1, 1, 1, 1, 2, 2, false}, 0, 0, 1, 0.25f},
 };
 
 /* Forward only, with images that have a background. */
@@ -239,6 +241,14 @@ static const struct block_shape extremes[] = {
     {{3, 5, 10, 12, 48, 3, 3, 1, 1, 1, 1, 2, 3, false}, 2, 2, 1, 0.25f},
     {{2, 5, 13, 14, 32, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.0f},
     {{2, 5, 13, 14, 32, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.25f},
+    /* A part of a block of channels. */
+    {{3, 5, 10, 12, 24, 3, 3, 1, 1, 1, 1, 2, 3, false}, 2, 2, 1, 0.0f},
+    {{3, 5, 9, 13, 24, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.25f},
+    /* One channel by 3 x 3 taps: small images and bands of large ones, rows of three pixels. */
+    {{3, 1, 9, 11, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.0f},
+    {{3, 1, 9, 10, 48, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.25f},
+    {{2, 1, 60, 45, 32, 3, 3, 2, 1, 0, 0, 2, 2, false}, 0, 0, 0, 0.0f},
+    {{3, 1, 8, 5, 16, 3, 3, 1, 1, 0, 0, 2, 3, false}, 0, 0, 1, -0.5f},
 };
 
 static stn_tensor block_y(const struct block_shape *s) {

@@ -42,6 +42,12 @@ VEC void v_store_n(float *p, vf x, uint32_t n) {
 VEC vf v_fma(vf a, vf b, vf c) {
     return _mm512_fmadd_ps(a, b, c);
 }
+/* x[0] * b + c, the broadcast being a memory operand: it needs no register. volatile: chains stay
+ * interleaved as they are written. */
+VEC vf v_fma_at(const float *x, vf b, vf c) {
+    __asm__ volatile("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(b), "m"(*x));
+    return c;
+}
 VEC vf v_add(vf a, vf b) {
     return _mm512_add_ps(a, b);
 }
@@ -92,6 +98,13 @@ VEC vf v_keep(vm m, vf x) {
 }
 VEC vf v_keep_unless(vm m, vf x) {
     return _mm512_maskz_mov_ps((__mmask16)~m, x);
+}
+/* v_snap of values from +0 on, by operations on integers: they leave the units of multiply-adds
+ * alone. */
+VEC vf v_snap_positive(vf x, vf limit) {
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i below = _mm512_sub_epi32(bits, _mm512_castps_si512(limit));
+    return _mm512_castsi512_ps(_mm512_andnot_si512(_mm512_srai_epi32(below, 31), bits));
 }
 VEC vm vm_and(vm a, vm b) {
     return (vm)(a & b);

@@ -114,6 +114,7 @@ void ISA(background_find)(const forward *f, uint32_t thread, const float *x, con
                           uint32_t images, uint32_t rows) {
     const background *b = &f->bg;
     uint16_t *dirty = b->dirty + thread * b->dirty_count;
+    const uint32_t narrow = f->conv_cols / f->tiles, wider = f->conv_cols % f->tiles;
     uint32_t most = 0;
     set_key(f, thread, x);
     for (uint32_t i = 0; i < images; i++) {
@@ -126,9 +127,9 @@ void ISA(background_find)(const forward *f, uint32_t thread, const float *x, con
                 memset(lead + (uint64_t)r * b->tiles, 0, b->tiles * sizeof *lead);
                 continue;
             }
-            for (uint32_t t = 0, q = 0, next; t < b->tiles; t++, q = next) {
-                next = conv_tile_col(f->conv_cols, f->tiles, t + 1);
-                const uint64_t mask = (UINT64_C(1) << span_of(f, next - q)) - 1;
+            for (uint32_t t = 0, q = 0, width; t < b->tiles; t++, q += width) {
+                width = narrow + (t < wider);
+                const uint64_t mask = (UINT64_C(1) << span_of(f, width)) - 1;
                 const uint16_t *d = dirty + q / WORD;
                 const uint64_t bits =
                     d[0] | (uint64_t)d[1] << 16 | (uint64_t)d[2] << 32 | (uint64_t)d[3] << 48;

@@ -78,7 +78,7 @@ void ISA(finish_lines)(unit_finish *u, const tile_place *at) {
 }
 
 /* A row of windows of 2 x 2, each row of a window first, without a look at each value whether it is
- * finite or about to be snapped: false if one may be, and all is to be done again (tile_ended). */
+ * finite or about to be snapped: as finished() says. */
 VEC bool swift_pairs(const finish *s, uint32_t cols, const bool relu, const float *sums,
                      uint64_t row, float *y, uint8_t *index) {
     vf least = v_set1(INFINITY), taint = v_zero();
@@ -87,14 +87,14 @@ VEC bool swift_pairs(const finish *s, uint32_t cols, const bool relu, const floa
         const vf c = v_add(v_load(sums + row), s->bias);
         const vf d = v_add(v_load(sums + row + GROUP), s->bias);
         taint = v_fma(c, d, v_fma(a, b, taint));
-        const vf ab = v_max(b, a), cd = v_max(d, c), best = v_max(cd, ab);
-        const vp left = vp_set(vp_zero(), v_gt(b, a), 1), right = vp_set(vp_set1(2), v_gt(d, c), 3);
-        vp_store(index + q * LANES, vp_select(v_gt(cd, ab), right, left));
+        vp where;
+        const vf best = window_of_four(a, b, c, d, &where);
+        vp_store(index + q * LANES, where);
         const vf out = relu ? v_max(best, v_zero()) : v_act(best, s->slope);
         least = v_least(least, relu ? best : out);
         v_store(y + q * LANES, out);
     }
-    return tile_ended(taint, least);
+    return finished(s, taint, least);
 }
 
 /* As swift_pairs, windows of 3 x 3. */
@@ -117,7 +117,7 @@ VEC bool swift_nines(const finish *s, uint32_t cols, const uint64_t sw, const bo
         least = v_least(least, relu ? best : out);
         v_store(y + q * LANES, out);
     }
-    return tile_ended(taint, least);
+    return finished(s, taint, least);
 }
 
 /* `cols` windows of one row, whose rows lie `row` floats apart, to places `to` floats from where
@@ -127,11 +127,11 @@ static bool swift_windows(const finish *s, const conv_geom *g, uint32_t cols, co
     const uint32_t size = g->pool_kh == g->pool_kw ? g->pool_kh : 0, sw = g->pool_sw;
     float *y = s->y + to;
     uint8_t *index = s->index + to;
-    if (s->swift && size == 2 && sw == 2) {
+    if (!s->steep && size == 2 && sw == 2) {
         return s->relu ? swift_pairs(s, cols, true, sums, row, y, index)
                        : swift_pairs(s, cols, false, sums, row, y, index);
     }
-    if (s->swift && size == 3) {
+    if (!s->steep && size == 3) {
         return s->relu ? swift_nines(s, cols, sw, true, sums, row, y, index)
                        : swift_nines(s, cols, sw, false, sums, row, y, index);
     }
@@ -168,12 +168,10 @@ void ISA(finish_tile)(unit_finish *u, const tile_place *at, const float *sums) {
     for (uint32_t v = 0; v < u->vectors; v++, sums += LANES) {
         finish *s = &u->of[v];
         if (u->f->g.pooled) {
-            finish_windows(s, &u->f->g, at->width / 2, sums, TILE_PITCH,
-                           u->line[0] + (uint64_t)at->col / 2 * LANES);
+            finish_windows(s, &u->f->g, at->width / 2, sums, TILE_PITCH, finish_place(u, at, 0));
         } else {
             for (uint32_t r = 0; r < at->rows; r++) {
-                finish_values(s, u->f, at->width, sums + r * TILE_PITCH,
-                              u->line[r] + (uint64_t)at->col * LANES);
+                finish_values(s, u->f, at->width, sums + r * TILE_PITCH, finish_place(u, at, r));
             }
         }
     }
@@ -207,7 +205,8 @@ unit_finish ISA(finish_start)(const forward *f, uint32_t group, uint32_t image, 
     const uint64_t plane = (uint64_t)g->poh * g->pow * LANES;
     unit_finish u = {.f = f,
                      .vectors = min_u32(TILE_V, blocks_of(g->o) - group * TILE_V),
-                     .image = blocks_of(g->o) * plane};
+                     .image = blocks_of(g->o) * plane,
+                     .swift = !steep};
     for (uint32_t v = 0; v < u.vectors; v++) {
         const uint32_t block = group * TILE_V + v, lanes = min_u32(LANES, g->o - block * LANES);
         const uint64_t to = image * u.image + block * plane + (uint64_t)top * g->pow * LANES;
@@ -217,17 +216,11 @@ unit_finish ISA(finish_start)(const forward *f, uint32_t group, uint32_t image, 
             .real = vm_first(lanes),
             .relu = slope == 0.0f,
             .steep = steep,
-            .swift = lanes == LANES && !steep,
             .taint = v_zero(),
             .y = (float *)f->call->out[0] + to,
             .index = g->pooled ? (uint8_t *)f->call->out[1] + to : NULL,
         };
-        u.registers = (v == 0 || u.registers) && u.of[v].swift && !g->pooled;
-        u.end.bias[v] = u.of[v].bias;
     }
-    u.end.slope = u.of[0].slope;
-    u.end.relu = u.of[0].relu;
-    u.end.stream = f->stream;
     return u;
 }
 

@@ -5,6 +5,7 @@
  * ones, after bias and snap.
  */
 #include "conv_finish.h"
+#include "info.h"
 
 #define STREAM_BYTES (16u << 20)
 
@@ -68,9 +69,10 @@ static ahead ahead_of(const forward *f, uint32_t image, uint32_t images, uint32_
         a.pieces = later < end ? 1 : 0;
         a.floats = min_u32(images, (uint32_t)(end - later)) * f->x.image;
     }
-    const uint64_t tiles = (rows + 1) / 2 * f->tiles;
+    const uint64_t times =
+        f->held ? rows : (rows + 1) / 2 * f->tiles * ceil_div(f->depth, f->chunk);
     a.left = a.floats;
-    a.step = a.floats * a.pieces / (tiles * f->groups * ceil_div(f->depth, f->chunk)) + LANES;
+    a.step = a.floats * a.pieces / (times * f->groups) + LANES;
     return a;
 }
 
@@ -127,12 +129,11 @@ static void forward_task(void *user, uint32_t task, uint32_t thread) {
     }
 }
 
-/* Outputs that no cache would hold until they are read again are not read before they are written.
- */
+/* Outputs that no cache would hold until they are read again go past the caches where that pays. */
 static bool streams(const forward *f) {
     const conv_geom *g = &f->g;
     const uint64_t floats = (uint64_t)g->n * blocks_of(g->o) * g->poh * g->pow * LANES;
-    return !g->pooled && floats * sizeof(float) >= STREAM_BYTES &&
+    return !g->pooled && floats * sizeof(float) >= STREAM_BYTES && cpu_stores_past_caches() &&
            (uintptr_t)f->call->out[0] % V_STREAM_ALIGN == 0;
 }
 

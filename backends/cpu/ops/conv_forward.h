@@ -41,6 +41,7 @@ typedef struct forward {
     bool padded;
     bool tiled;     /* conv_tile.h serves; otherwise isa/tile.h */
     bool direct;    /* every tile can be finished alone */
+    bool held;      /* conv_held.h serves, unless a value is not finite */
     uint32_t tiles; /* of conv_tile.h in a row */
     background bg;
     /* Workspace. */
@@ -63,6 +64,21 @@ typedef struct ahead {
     uint64_t floats, gap; /* of a piece; from its end to the next one */
     uint64_t left, step;  /* of the present piece; to ask for at a tile */
 } ahead;
+
+/* Asks for as much as is due. */
+static inline void ask_ahead(ahead *a) {
+    for (uint64_t done = 0; a->pieces > 0 && done < a->step; done += LANES) {
+        const uint64_t line = a->left < LANES ? a->left : LANES;
+        __builtin_prefetch(a->next, 0, 2);
+        a->next += line;
+        a->left -= line;
+        if (a->left == 0) {
+            a->left = a->floats;
+            a->pieces--;
+            a->next += a->pieces > 0 ? a->gap : 0;
+        }
+    }
+}
 
 /* Pixels of a tile of conv_tile.h: up to two rows, which may belong to two of the unit's images. */
 typedef struct tile_place {
@@ -99,11 +115,13 @@ void ISA(background_start)(const forward *f);
 void ISA(background_find)(const forward *f, uint32_t thread, const float *x, const float *source,
                           uint32_t images, uint32_t rows);
 
-/* How many rows of background lie under tile t from row `row` of the unit's image on. */
-static inline uint32_t background_lead(const forward *f, uint32_t thread, uint32_t image,
-                                       uint32_t row, uint32_t t) {
+/* How many rows of background lie under each tile from row `row` of the unit's image on; NULL if
+ * none were looked for. */
+static inline const uint32_t *background_row(const forward *f, uint32_t thread, uint32_t image,
+                                             uint32_t row) {
     const background *b = &f->bg;
-    return b->lead[thread * b->lead_count + ((uint64_t)image * f->unit_rows + row) * b->tiles + t];
+    const uint64_t at = ((uint64_t)image * f->unit_rows + row) * b->tiles;
+    return b->used ? b->lead + thread * b->lead_count + at : NULL;
 }
 
 /* Sums of a group in state s. */

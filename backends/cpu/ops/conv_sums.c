@@ -7,7 +7,7 @@
  * kept for the next one, if there are enough images to give a task all bands of one. Tiles leave
  * out what lies on the background of an image.
  */
-#include "conv_finish.h"
+#include "conv_held.h"
 
 #define UNIT_PIXELS 1024u
 #define PART_BYTES (28u << 10)
@@ -80,6 +80,7 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
     f.source_cols = f.padded ? g->w + 2 * g->pw : g->w;
     f.source = map_of(layout, g->c, f.source_rows, f.source_cols);
     plan_tiles(&f);
+    f.held = f.direct && held_serves(&f);
     f.sums_floats = (uint64_t)(f.pixels + TILE_P) * GROUP + APART;
     f.carried_floats = (uint64_t)f.groups * f.carry * f.conv_cols * GROUP;
     f.copy_floats = f.padded ? f.images * f.source.image : 0;
@@ -92,7 +93,7 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
     f.partial = carve(c, f.tiled ? threads * f.sums_floats * sizeof(float) : 0);
     f.carried = carve(c, threads * f.carried_floats * sizeof(float));
     f.copy = carve(c, threads * f.copy_floats * sizeof(float));
-    if (find) {
+    if (find && !f.held) {
         ISA(background_plan)(&f, threads, c);
     }
     f.part = part_of(&f);
@@ -141,29 +142,15 @@ typedef struct tiles {
     unit_finish *finish; /* of the last chunk's tiles, or NULL */
 } tiles;
 
-static void ask_ahead(ahead *a) {
-    for (uint64_t done = 0; a->pieces > 0 && done < a->step; done += LANES) {
-        const uint64_t line = a->left < LANES ? a->left : LANES;
-        __builtin_prefetch(a->next, 0, 2);
-        a->next += line;
-        a->left -= line;
-        if (a->left == 0) {
-            a->left = a->floats;
-            a->pieces--;
-            a->next += a->pieces > 0 ? a->gap : 0;
-        }
-    }
-}
-
 /* Sums of a tile, and its end if this is the last chunk. */
 static void run_tile(const tiles *t, conv_tile *job, const tile_place *at) {
     unit_finish *u = t->finish;
     const conv_tile_fn run = t->run[at->width - CONV_TILE_LEAST];
-    job->end = u != NULL && u->registers ? &u->end : NULL;
+    job->end = u != NULL && u->swift ? u->of : NULL;
     if (job->end != NULL) {
-        finish_places(u, at);
-        run(job);
-        if (tile_ended(u->end.taint, u->end.least)) {
+        job->place[0] = finish_place(u, at, 0);
+        job->place[1] = finish_place(u, at, 1);
+        if (run(job)) {
             return;
         }
         job->end = NULL;
@@ -205,7 +192,7 @@ static bool skip_background(const forward *f, const tiles *t, conv_tile *job, ui
 static void background_tile(const forward *f, const tiles *t, const conv_tile *job,
                             const tile_place *at) {
     const float *sums = background_sums(f, t->thread, t->group, f->bg.states - 1);
-    if (t->finish != NULL && t->finish->registers) {
+    if (t->finish != NULL && t->finish->swift) {
         conv_tile all = *job;
         all.start = sums;
         all.add = NULL;
@@ -244,21 +231,19 @@ static void row_tiles(const forward *f, const tiles *t, conv_tile *job, uint32_t
     job->start_pitch = t->start != NULL && job->rows > 1 ? pitch : 0;
     job->add_pitch = job->rows > 1 ? pitch : 0;
     job->out_pitch = t->finish != NULL ? (ptrdiff_t)TILE_PITCH : pitch;
-    for (uint32_t i = 0, next; i < f->tiles; i++, at.col = next) {
-        next = conv_tile_col(cols, f->tiles, i + 1);
-        at.width = next - at.col;
+    const uint32_t *lead[2] = {background_row(f, t->thread, at.image[0], line[0]),
+                               background_row(f, t->thread, at.image[1], line[1])};
+    const uint32_t narrow = cols / f->tiles, wider = cols % f->tiles;
+    for (uint32_t i = 0; i < f->tiles; i++, at.col += at.width) {
+        at.width = narrow + (i < wider);
         const uint64_t place = ((uint64_t)row * cols + at.col) * GROUP;
         job->x = x[0] + (uint64_t)at.col * f->source.step;
         job->out = t->finish != NULL ? t->out : t->out + place;
         job->start = t->start != NULL ? t->start + place : job->start;
         job->add = t->add != NULL ? t->add + place : NULL;
-        if (f->bg.used) {
-            const uint32_t lead = min_u32(background_lead(f, t->thread, at.image[0], line[0], i),
-                                          background_lead(f, t->thread, at.image[1], line[1], i));
-            if (skip_background(f, t, job, lead)) {
-                background_tile(f, t, job, &at);
-                continue;
-            }
+        if (f->bg.used && skip_background(f, t, job, min_u32(lead[0][i], lead[1][i]))) {
+            background_tile(f, t, job, &at);
+            continue;
         }
         if (t->next != NULL) {
             ask_ahead(t->next);
@@ -278,7 +263,7 @@ static void unit_tiles(const forward *f, tiles *t, uint32_t vectors, float *sums
     for (uint32_t c = 0, end, next; c < g->c; c = next) {
         end = min_u32(g->c, (c / chunk + 1) * chunk);
         next = min_u32(end, c + f->part);
-        conv_tile job = {.kw = g->kw, .start = zeros};
+        conv_tile job = {.kw = g->kw, .start = zeros, .pooled = g->pooled, .stream = f->stream};
         job.line = f->line + (uint64_t)c * g->kh;
         job.lines = (next - c) * g->kh;
         job.w = t->w = f->packed + ((uint64_t)t->group * f->depth + (uint64_t)c * taps) * GROUP;
@@ -317,6 +302,11 @@ void ISA(forward_sums)(const forward *f, uint32_t thread, uint32_t group, const 
                        unit_finish *u) {
     const uint32_t vectors = min_u32(TILE_V, blocks_of(f->g.o) - group * TILE_V);
     const uint32_t rows = images > 1 ? images * f->conv_rows : conv_rows;
+    const float *w = f->packed + (uint64_t)group * f->depth * GROUP;
+    if (f->held && u != NULL && u->swift &&
+        ISA(held_unit)(f, source, images, conv_rows, w, next, u)) {
+        return;
+    }
     if (f->tiled) {
         tiles t = {.source = source, .thread = thread, .group = group, .rows = rows, .next = next};
         unit_tiles(f, &t, vectors, sums, u);

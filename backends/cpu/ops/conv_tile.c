@@ -17,48 +17,83 @@ VEC void tile_tap(vf acc[MOST_PIXELS][TILE_V], const float *a, const float *b, c
     }
 }
 
-/* The end of a tile without a pool: bias, activation, snap. With relu one comparison does for both:
- * what is below the limit of snapping becomes +0. */
-VEC void tile_finish(const conv_tile *job, vf acc[MOST_PIXELS][TILE_V], const uint32_t cols,
-                     const uint32_t vectors, const bool relu) {
-    tile_end *e = job->end;
-    const bool stream = e->stream;
-    const float *add = job->add, *below = add == NULL ? NULL : add + job->add_pitch;
-    const vf limit = v_set1(STN_LIM_X), slope = e->slope;
+/* Sums of a vector and pixel in both rows: the earlier chunks added, and the bias. */
+VEC void tile_biased(const conv_tile *job, const uint32_t v, const uint32_t q, vf *a, vf *b) {
+    if (job->add != NULL) {
+        const float *add = job->add + (q * TILE_V + v) * LANES;
+        *a = v_add(v_load(add), *a);
+        *b = v_add(v_load(add + job->add_pitch), *b);
+    }
+    *a = v_add(*a, job->end[v].bias);
+    *b = v_add(*b, job->end[v].bias);
+}
+
+/* Without a pool: bias, activation, snap. With relu one comparison does for both: what is below the
+ * limit of snapping becomes +0. */
+VEC bool tile_plain(const conv_tile *job, vf acc[MOST_PIXELS][TILE_V], const uint32_t cols,
+                    const uint32_t v, const bool relu) {
+    const finish *s = &job->end[v];
+    const vf limit = v_set1(STN_LIM_X);
+    float *above = s->y + job->place[0], *below = s->y + job->place[1];
     vf least = v_set1(INFINITY), taint = v_zero();
     UNROLL
-    for (uint32_t v = 0; v < vectors; v++) {
-        float *y[2] = {e->y[v][0], e->y[v][1]};
-        const vf bias = e->bias[v];
-        UNROLL
-        for (uint32_t q = 0; q < cols; q++) {
-            const uint32_t at = (q * TILE_V + v) * LANES;
-            vf a = acc[q][v], b = acc[cols + q][v];
-            if (add != NULL) {
-                a = v_add(v_load(add + at), a);
-                b = v_add(v_load(below + at), b);
-            }
-            a = v_add(a, bias);
-            b = v_add(b, bias);
-            taint = v_fma(a, b, taint);
-            a = relu ? v_keep_unless(v_lt(a, limit), a) : v_act(a, slope);
-            b = relu ? v_keep_unless(v_lt(b, limit), b) : v_act(b, slope);
-            least = relu ? least : v_least(v_least(least, a), b);
-            if (stream) {
-                v_stream(y[0] + q * LANES, a);
-                v_stream(y[1] + q * LANES, b);
-            } else {
-                v_store(y[0] + q * LANES, a);
-                v_store(y[1] + q * LANES, b);
-            }
+    for (uint32_t q = 0; q < cols; q++) {
+        vf a = acc[q][v], b = acc[cols + q][v];
+        tile_biased(job, v, q, &a, &b);
+        taint = v_fma(a, b, taint);
+        a = relu ? v_keep_unless(v_lt(a, limit), a) : v_act(a, s->slope);
+        b = relu ? v_keep_unless(v_lt(b, limit), b) : v_act(b, s->slope);
+        least = relu ? least : v_least(v_least(least, a), b);
+        if (job->stream) {
+            v_stream(above + q * LANES, a);
+            v_stream(below + q * LANES, b);
+        } else {
+            v_store(above + q * LANES, a);
+            v_store(below + q * LANES, b);
         }
     }
-    e->taint = taint;
-    e->least = least;
+    return finished(s, taint, least);
+}
+
+/* Windows of 2 x 2. */
+VEC bool tile_pooled(const conv_tile *job, vf acc[MOST_PIXELS][TILE_V], const uint32_t cols,
+                     const uint32_t v, const bool relu) {
+    const finish *s = &job->end[v];
+    float *y = s->y + job->place[0];
+    uint8_t *index = s->index + job->place[0];
+    vf least = v_set1(INFINITY), taint = v_zero();
+    UNROLL
+    for (uint32_t q = 0; q + 1 < cols; q += 2, y += LANES, index += LANES) {
+        vf a = acc[q][v], b = acc[q + 1][v], c = acc[cols + q][v], d = acc[cols + q + 1][v];
+        tile_biased(job, v, q, &a, &c);
+        tile_biased(job, v, q + 1, &b, &d);
+        taint = v_fma(c, d, v_fma(a, b, taint));
+        vp where;
+        const vf best = window_of_four(a, b, c, d, &where);
+        const vf out = relu ? v_max(best, v_zero()) : v_act(best, s->slope);
+        least = v_least(least, relu ? best : out);
+        v_store(y, out);
+        vp_store(index, where);
+    }
+    return finished(s, taint, least);
+}
+
+VEC bool tile_finish(const conv_tile *job, vf acc[MOST_PIXELS][TILE_V], const uint32_t cols,
+                     const uint32_t vectors, const bool relu) {
+    bool good = true;
+    UNROLL
+    for (uint32_t v = 0; v < vectors; v++) {
+        if (cols == CONV_TILE_EVEN && job->pooled) {
+            good = tile_pooled(job, acc, cols, v, relu) && good;
+        } else {
+            good = tile_plain(job, acc, cols, v, relu) && good;
+        }
+    }
+    return good;
 }
 
 /* width 0: any. */
-VEC void tile_body(const conv_tile *job, const uint32_t cols, const uint32_t vectors,
+VEC bool tile_body(const conv_tile *job, const uint32_t cols, const uint32_t vectors,
                    const uint32_t width, const uint32_t step) {
     const uint32_t group = TILE_V * LANES;
     vf acc[MOST_PIXELS][TILE_V];
@@ -92,12 +127,8 @@ VEC void tile_body(const conv_tile *job, const uint32_t cols, const uint32_t vec
         }
     }
     if (job->end != NULL) {
-        if (job->end->relu) {
-            tile_finish(job, acc, cols, vectors, true);
-        } else {
-            tile_finish(job, acc, cols, vectors, false);
-        }
-        return;
+        return job->end->relu ? tile_finish(job, acc, cols, vectors, true)
+                              : tile_finish(job, acc, cols, vectors, false);
     }
     const uint32_t rows = job->rows;
     const float *add = job->add;
@@ -118,6 +149,7 @@ VEC void tile_body(const conv_tile *job, const uint32_t cols, const uint32_t vec
             v_store(out + (p < cols ? 0 : out_pitch) + at + v * LANES, sum);
         }
     }
+    return true;
 }
 
 #if defined(CPU_ISA_AVX512)
@@ -143,9 +175,9 @@ VEC void tile_body(const conv_tile *job, const uint32_t cols, const uint32_t vec
 #endif
 
 #define TILE_DEFINE(cols, vectors, width, step)                                                    \
-    static __attribute__((noinline)) void tile_##cols##x##vectors##x##width##x##step(              \
+    static __attribute__((noinline)) bool tile_##cols##x##vectors##x##width##x##step(              \
         const conv_tile *job) {                                                                    \
-        tile_body(job, cols, vectors, width, step);                                                \
+        return tile_body(job, cols, vectors, width, step);                                         \
     }
 TILE_ALL(TILE_DEFINE)
 

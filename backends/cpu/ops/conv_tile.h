@@ -39,20 +39,32 @@
 #endif
 #define CONV_TILE_WIDTHS (CONV_TILE_MOST - CONV_TILE_LEAST + 1u)
 
-/* What becomes of a tile's sums if they are finished in registers, as conv_finish.h says: a second
- * row that is not there has the places of the first. */
-typedef struct tile_end {
-    vf bias[TILE_V], slope;
-    bool relu, stream;
-    float *y[TILE_V][2]; /* of the first pixel of each row */
-    vf taint, least;     /* of all values: tile_ended */
-} tile_end;
+/* How the sums of one block of 16 output channels become outputs, and where these begin. */
+typedef struct finish {
+    vf bias, slope; /* slope 1: no activation, 0: relu */
+    vm real;        /* lanes that are channels */
+    bool relu;      /* the slope is 0 */
+    bool steep;     /* a value below the limit of snapping may become one above it */
+    vf taint;
+    float *y;       /* the unit's first row of its first image */
+    uint8_t *index; /* of a pool */
+} finish;
 
-/* False: a value may be not finite or about to be snapped, so all are to be finished one by one.
- * Products tell what is not finite, two values in one operation. */
-VEC bool tile_ended(vf taint, vf least) {
+/* The largest value of a window of two rows (a, b) and (c, d), and its place: the first of equals.
+ */
+VEC vf window_of_four(vf a, vf b, vf c, vf d, vp *where) {
+    const vf ab = v_max(b, a), cd = v_max(d, c);
+    const vp left = vp_set(vp_zero(), v_gt(b, a), 1), right = vp_set(vp_set1(2), v_gt(d, c), 3);
+    *where = vp_select(v_gt(cd, ab), right, left);
+    return v_max(cd, ab);
+}
+
+/* Whether outputs that were made without a look at each stand. Products tell what is not finite,
+ * two values in one operation; least: the smallest magnitude that an activation took or left.
+ * False: one may be not finite or was to be snapped, so all are to be finished one by one. */
+VEC bool finished(const finish *s, vf taint, vf least) {
     const uint32_t all = (1u << LANES) - 1u;
-    return vm_bits(v_lt(least, v_set1(STN_LIM_X))) == 0 &&
+    return vm_bits(vm_and(s->real, v_lt(least, v_set1(STN_LIM_X)))) == 0 &&
            vm_bits(v_lt(v_abs(taint), v_set1(INFINITY))) == all;
 }
 
@@ -71,21 +83,24 @@ typedef struct conv_tile {
     float *out;
     ptrdiff_t add_pitch, out_pitch;
     uint32_t rows; /* 1: the second row is not stored */
-    tile_end *end; /* NULL: sums are stored */
+    /* Finishing in registers: of each vector, or NULL: sums are stored. place: floats from finish.y
+     * to the outputs of each row of pixels; a second row that is not there has the places of the
+     * first, and both make one row of windows of 2 x 2 if they are pooled. */
+    const finish *end;
+    uint64_t place[2];
+    bool pooled, stream;
 } conv_tile;
 
-typedef void (*conv_tile_fn)(const conv_tile *job);
+/* False: see finished(). */
+typedef bool (*conv_tile_fn)(const conv_tile *job);
 
 /* Kernels of the widths CONV_TILE_LEAST.. for that many vectors, rows of kw taps, and `step` floats
  * (1 or 16) between pixels. */
 const conv_tile_fn *ISA(conv_tile_kernels)(uint32_t vectors, uint32_t kw, uint32_t step);
 
-/* Tiles of a row of `cols` pixels, at least; pixels before tile t of `tiles`. */
+/* Tiles of a row of `cols` pixels, at least. */
 static inline uint32_t conv_tiles(uint32_t cols) {
     return ceil_div(cols, CONV_TILE_MOST);
-}
-static inline uint32_t conv_tile_col(uint32_t cols, uint32_t tiles, uint32_t t) {
-    return t * (cols / tiles) + min_u32(t, cols % tiles);
 }
 
 #endif
