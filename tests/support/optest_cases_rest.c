@@ -9,9 +9,10 @@ static const struct loss_shape {
     {6, 5, 11, 5, false}, {5, 1, 121, 5, false}, {70, 1, 17, 67, false}, {256, 1, 10, 256, false},
 };
 
-static void loss(const struct loss_shape *s) {
+static void loss(const struct loss_shape *s, uint32_t role, const char *more) {
     char name[96];
-    (void)snprintf(name, sizeof name, "n%u_h%u_k%u_count%u", s->n, s->heads, s->classes, s->count);
+    (void)snprintf(name, sizeof name, "n%u_h%u_k%u_count%u%s", s->n, s->heads, s->classes, s->count,
+                   more);
     stn_tensor z = case_matrix(s->n, s->heads * s->classes);
     stn_tensor label = case_matrix(s->n, s->heads);
     label.dtype = STN_I32;
@@ -22,7 +23,7 @@ static void loss(const struct loss_shape *s) {
     f.tiny = s->tiny;
     optest_case g = f;
     g.op = STN_OP_XENT_GRAD;
-    case_in(&f, z, OPTEST_X, true);
+    case_in(&f, z, role, true);
     case_in(&f, label, OPTEST_LABEL, true);
     case_out(&f, case_matrix(s->n, 2 * s->heads), true);
     case_out(&f, label, true);
@@ -31,7 +32,7 @@ static void loss(const struct loss_shape *s) {
     both.op = STN_OP_XENT_BOTH;
     case_out(&both, z, true);
     case_add(&both, name, 0, 0);
-    case_in(&g, z, OPTEST_X, true);
+    case_in(&g, z, role, true);
     case_in(&g, label, OPTEST_LABEL, true);
     case_out(&g, z, true);
     case_add(&g, name, 0, 0);
@@ -166,8 +167,11 @@ static void optimizers(stn_tensor w) {
 
 void cases_rest(void) {
     for (uint32_t i = 0; i < sizeof losses / sizeof losses[0]; i++) {
-        loss(&losses[i]);
+        loss(&losses[i], OPTEST_X, "");
     }
+    /* Logits of every size, infinite ones and none. */
+    loss(&losses[6], OPTEST_EXTREME, "_extreme");
+    loss(&losses[6], OPTEST_GRID, "_wild");
     for (uint32_t i = 0; i < sizeof maps / sizeof maps[0]; i++) {
         sum(&maps[i], 2 + i % 3, i % 2 == 0, false);
         sum(&maps[i], 2, i % 2 != 0, maps[i].n > 1);

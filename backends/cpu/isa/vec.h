@@ -117,6 +117,21 @@ VEC vf v_root(vf x) {
     return v_fma(v_fma(v_neg(s), s, x), v_mul(half, y), s);
 }
 
+/* stn_exp of num.h. */
+VEC vf v_exp(vf x) {
+    const vf n = v_rint(v_mul(x, v_set1(0x1.715476p+0f)));
+    const vf r = v_fma(n, v_set1(-0x1.7f7d1cp-20f), v_fma(n, v_set1(-0x1.62e4p-1f), x));
+    static const float factor[] = {0x1.6d4cbap-10f, 0x1.11130ep-7f, 0x1.5554e8p-5f, 0x1.555554p-3f,
+                                   0x1p-1f,         0x1p+0f,        0x1p+0f};
+    vf p = v_set1(0x1.9dfba6p-13f);
+    for (uint32_t i = 0; i < 7; i++) {
+        p = v_fma(p, r, v_set1(factor[i]));
+    }
+    const vi power = vf_int(v_keep(v_gt(n, v_set1(-51.0f)), n));
+    const vf y = vi_as_float(vi_add(vf_bits(p), vi_mul(power, vi_set1(1 << 23))));
+    return v_keep_unless(v_lt(x, v_set1(-34.0f)), y);
+}
+
 /* The first n lanes where n may be less than 16, at full speed where it is not. */
 VEC vf v_load_some(const float *p, uint32_t n) {
     return n == LANES ? v_load(p) : v_load_n(p, n);

@@ -145,16 +145,20 @@ VEC vf v_neg(vf x) {
     VEC_MAP(vf, -x.q[i]);
 }
 VEC vf v_floor(vf x) {
+    float lane[16];
+    v_store(lane, x);
     for (uint32_t i = 0; i < 16; i++) {
-        x.q[i / 4][i % 4] = floorf(x.q[i / 4][i % 4]);
+        lane[i] = floorf(lane[i]);
     }
-    return x;
+    return v_load(lane);
 }
 VEC vf v_rint(vf x) {
+    float lane[16];
+    v_store(lane, x);
     for (uint32_t i = 0; i < 16; i++) {
-        x.q[i / 4][i % 4] = rintf(x.q[i / 4][i % 4]);
+        lane[i] = rintf(lane[i]);
     }
-    return x;
+    return v_load(lane);
 }
 VEC vm v_gt(vf x, vf y) {
     VEC_MAP(vm, x.q[i] > y.q[i]);

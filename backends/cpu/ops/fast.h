@@ -19,6 +19,7 @@ bool ISA(conv_grad_x)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(linear_block)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(conv_grad_plane)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(linear)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
+bool ISA(loss)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(bias_grad)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 bool ISA(conv_grad_w)(const stn_kernel *k, uint32_t threads, cpu_impl *impl);
 

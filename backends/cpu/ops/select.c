@@ -52,6 +52,10 @@ bool SELECT_NAME1(CPU_ISA)(const stn_kernel *kernel, uint32_t threads, cpu_impl 
     case STN_OP_WARP_GRAD_X:
     case STN_OP_WARP_GRAD_THETA:
         return ISA(warp)(kernel, threads, impl);
+    case STN_OP_XENT:
+    case STN_OP_XENT_GRAD:
+    case STN_OP_XENT_BOTH:
+        return ISA(loss)(kernel, threads, impl);
     default:
         return false;
     }
