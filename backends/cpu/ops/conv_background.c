@@ -1,17 +1,24 @@
 /* Finds the background of images and makes its sums: see conv_forward.h. */
 #include "conv_forward.h"
 
-#define WORD 16u      /* pixels of a word of `dirty` */
-#define MOST_SPAN 48u /* pixels of a row under one tile that four words surely hold */
+#define WORD 64u      /* pixels of a word of `dirty` */
+#define MOST_SPAN 63u /* pixels of a row under one tile */
 
 /* Pixels of a row under a tile of that width. */
 static uint32_t span_of(const forward *f, uint32_t width) {
     return f->g.kw + width - 1;
 }
 
+/* Tiles that see half of an image or more never see its background alone. */
+static bool worth_looking(const forward *f) {
+    const conv_geom *g = &f->g;
+    const uint32_t span = span_of(f, CONV_TILE_MOST);
+    return span <= MOST_SPAN && 2 * (g->kh + 1) * span <= g->h * g->w;
+}
+
 void ISA(background_plan)(forward *f, uint32_t threads, carver *c) {
     background *b = &f->bg;
-    b->used = f->tiled && span_of(f, CONV_TILE_MOST) <= MOST_SPAN;
+    b->used = f->tiled && worth_looking(f);
     if (!b->used) {
         return;
     }
@@ -20,7 +27,7 @@ void ISA(background_plan)(forward *f, uint32_t threads, carver *c) {
     b->key_floats = blocks_of(f->g.c) * LANES;
     b->sums_floats = (uint64_t)f->groups * b->states * GROUP;
     b->lead_count = (uint64_t)f->images * f->unit_rows * b->tiles;
-    b->dirty_count = ceil_div(f->source_cols, WORD) + MOST_SPAN / WORD;
+    b->dirty_count = ceil_div(f->source_cols, WORD) + 1;
     b->known = carve(c, threads * sizeof *b->known);
     b->key = carve(c, threads * b->key_floats * sizeof *b->key);
     b->sums = carve(c, threads * b->sums_floats * sizeof *b->sums);
@@ -86,34 +93,50 @@ static bool same_pixel(const forward *f, const float *key, const float *pixel) {
     return same;
 }
 
+/* Bit i: pixel q + i of a row, i < n <= LANES, differs from the background. */
+static uint32_t mark_pixels(const forward *f, const float *key, const float *row, uint32_t q,
+                            uint32_t n) {
+    uint32_t bits = 0;
+    if (f->source.step == 1) {
+        for (uint32_t c = 0; c < f->g.c; c++) {
+            const vf pixels = v_load_some(row + c * f->source.plane + q, n);
+            bits |= ~vm_bits(vi_eq(vf_bits(pixels), vf_bits(v_set1(key[c]))));
+        }
+    } else {
+        for (uint32_t i = 0; i < n; i++) {
+            bits |= (same_pixel(f, key, row + (uint64_t)(q + i) * LANES) ? 0u : 1u) << i;
+        }
+    }
+    return bits & ((1u << n) - 1u);
+}
+
 /* Sets the bits of the pixels of one row that differ from the background; returns how many do. */
-static uint32_t mark_row(const forward *f, const float *key, const float *row, uint16_t *dirty) {
+static uint32_t mark_row(const forward *f, const float *key, const float *row, uint64_t *dirty) {
     const uint32_t cols = f->source_cols;
     uint32_t count = 0;
-    for (uint32_t q = 0; q < cols; q += WORD) {
-        const uint32_t n = min_u32(WORD, cols - q);
-        uint32_t bits = 0;
-        if (f->source.step == 1) {
-            for (uint32_t c = 0; c < f->g.c; c++) {
-                const vf pixels = v_load_some(row + c * f->source.plane + q, n);
-                bits |= ~vm_bits(vi_eq(vf_bits(pixels), vf_bits(v_set1(key[c]))));
-            }
-        } else {
-            for (uint32_t i = 0; i < n; i++) {
-                bits |= (same_pixel(f, key, row + (uint64_t)(q + i) * LANES) ? 0u : 1u) << i;
-            }
+    for (uint32_t first = 0; first < cols; first += WORD) {
+        uint64_t word = 0;
+        for (uint32_t q = first; q < min_u32(cols, first + WORD); q += LANES) {
+            const uint64_t bits = mark_pixels(f, key, row, q, min_u32(LANES, cols - q));
+            word |= bits << (q - first);
         }
-        bits &= (1u << n) - 1u;
-        dirty[q / WORD] = (uint16_t)bits;
-        count += (uint32_t)__builtin_popcount(bits);
+        dirty[first / WORD] = word;
+        count += (uint32_t)__builtin_popcountll(word);
     }
     return count;
+}
+
+/* The bits of a row from pixel q on. */
+static uint64_t bits_from(const uint64_t *dirty, uint32_t q) {
+    const uint64_t *d = dirty + q / WORD;
+    const uint32_t s = q % WORD;
+    return s == 0 ? d[0] : d[0] >> s | d[1] << (WORD - s);
 }
 
 void ISA(background_find)(const forward *f, uint32_t thread, const float *x, const float *source,
                           uint32_t images, uint32_t rows) {
     const background *b = &f->bg;
-    uint16_t *dirty = b->dirty + thread * b->dirty_count;
+    uint64_t *dirty = b->dirty + thread * b->dirty_count;
     const uint32_t narrow = f->conv_cols / f->tiles, wider = f->conv_cols % f->tiles;
     uint32_t most = 0;
     set_key(f, thread, x);
@@ -130,11 +153,8 @@ void ISA(background_find)(const forward *f, uint32_t thread, const float *x, con
             for (uint32_t t = 0, q = 0, width; t < b->tiles; t++, q += width) {
                 width = narrow + (t < wider);
                 const uint64_t mask = (UINT64_C(1) << span_of(f, width)) - 1;
-                const uint16_t *d = dirty + q / WORD;
-                const uint64_t bits =
-                    d[0] | (uint64_t)d[1] << 16 | (uint64_t)d[2] << 32 | (uint64_t)d[3] << 48;
                 const uint32_t below = r + 1 < rows ? lead[(r + 1) * b->tiles + t] : 0;
-                const uint32_t run = (bits >> q % WORD & mask) == 0 ? below + 1 : 0;
+                const uint32_t run = (bits_from(dirty, q) & mask) == 0 ? below + 1 : 0;
                 lead[r * b->tiles + t] = run;
                 most = max_u32(most, run);
             }

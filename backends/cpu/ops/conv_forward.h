@@ -23,7 +23,7 @@ typedef struct background {
     float *key;      /* [channels] as a pixel of the source has them */
     float *sums;     /* [groups][states][GROUP] */
     uint32_t *lead;  /* [images][rows][tiles]: rows of background from here on, under a tile */
-    uint16_t *dirty; /* of one row: bit per pixel that is not background */
+    uint64_t *dirty; /* of one row: bit per pixel that is not background */
 } background;
 
 typedef struct forward {
@@ -69,7 +69,7 @@ typedef struct ahead {
 static inline void ask_ahead(ahead *a) {
     for (uint64_t done = 0; a->pieces > 0 && done < a->step; done += LANES) {
         const uint64_t line = a->left < LANES ? a->left : LANES;
-        __builtin_prefetch(a->next, 0, 2);
+        __builtin_prefetch(a->next, 0, 3);
         a->next += line;
         a->left -= line;
         if (a->left == 0) {
