@@ -1,7 +1,7 @@
 /* The lanes are taps: two kernel rows of up to 8, with the ninth column in a vector of its own, or
- * one row of up to 16. They are read from a table of windows: one vector for every output column
- * and input row, made per image. The rows of a column follow one another, so that those of a kernel
- * lie at constant places. A task is a shard.
+ * one row of up to 16. They are read from a table of windows: 8 or 16 values for every output
+ * column and input row, made per image. The rows of a column follow one another, so that those of a
+ * kernel lie at constant places and two of 8 are one vector. A task is a shard.
  *
  * The terms of an output channel are the bits of its pixels; the gradients stay where grad_note
  * leaves them.
@@ -29,13 +29,13 @@ static void planar_vectors(grad_w_planar *p) {
 }
 
 /* The workspace of a thread, in one piece: for an image of MNIST it just fits a first-level cache
- * of 48 KiB, and no two of its parts may meet in the same sets. So the places, alike for all
+ * of 32 KiB, and no two of its parts may meet in the same sets. So the places, alike for all
  * threads, are a thread's own too. */
 static void carve_local(grad_w_planar *p, carver *c) {
     const uint64_t images = p->w->chunk_images;
     p->flow = carve(c, images * p->flow_image * sizeof *p->flow);
-    p->windows = carve(c, images * p->image * sizeof *p->windows);
-    p->columns = carve(c, (images * p->image / LANES + LANES) * sizeof *p->columns);
+    p->windows = carve(c, (images * p->image + LANES) * sizeof *p->windows);
+    p->columns = carve(c, (images * p->image / p->lanes + LANES) * sizeof *p->columns);
     p->bits = carve(c, images * p->words * LANES * sizeof *p->bits);
     p->place = carve(c, images * p->words * GRAD_WORD * sizeof *p->place);
 }
@@ -45,7 +45,8 @@ grad_w_planar ISA(planar_plan)(const grad_w *w, uint32_t threads, carver *c) {
     grad_w_planar p = {.w = w, .words = grad_words(g), .rows = g->h + 2 * g->ph};
     planar_vectors(&p);
     p.flow_image = (uint64_t)w->most * LANES;
-    p.image = (uint64_t)g->c * g->ow * p.rows * LANES;
+    p.lanes = LANES / p.height;
+    p.image = (uint64_t)g->c * g->ow * p.rows * p.lanes;
     p.part_size = (uint64_t)g->o * g->c * (p.vectors + p.column) * LANES;
     carver local = {0};
     carve_local(&p, &local);
@@ -68,8 +69,7 @@ typedef struct window_sum {
     bool add;   /* a later chunk: out = out + sum */
 } window_sum;
 
-VEC void window_body(const window_sum *job, const uint32_t vectors, const uint32_t height,
-                     const bool column) {
+VEC void window_body(const window_sum *job, const uint32_t vectors, const bool column) {
     const window_sum j = *job;
     vf acc[MOST_VECTORS];
     UNROLL
@@ -86,10 +86,10 @@ VEC void window_body(const window_sum *job, const uint32_t vectors, const uint32
             const float *x = j.windows + at->window;
             UNROLL
             for (uint32_t k = 0; k < vectors; k++) {
-                acc[k] = v_fma(g, v_load(x + k * height * LANES), acc[k]);
+                acc[k] = v_fma(g, v_load(x + k * LANES), acc[k]);
             }
             if (column) {
-                acc[vectors] = v_fma(g, v_load(j.columns + at->window / LANES), acc[vectors]);
+                acc[vectors] = v_fma(g, v_load(j.columns + at->window / HALF), acc[vectors]);
             }
         }
     }
@@ -109,22 +109,19 @@ VEC void window_body(const window_sum *job, const uint32_t vectors, const uint32
 
 #define WINDOW_DEFINE(n)                                                                           \
     static __attribute__((noinline)) void window_##n(const window_sum *job) {                      \
-        window_body(job, n, 1, false);                                                             \
+        window_body(job, n, false);                                                                \
     }                                                                                              \
-    static __attribute__((noinline)) void pair_##n(const window_sum *job) {                        \
-        window_body(job, n, 2, false);                                                             \
-    }                                                                                              \
-    static __attribute__((noinline)) void pair_column_##n(const window_sum *job) {                 \
-        window_body(job, n - 1, 2, true);                                                          \
+    static __attribute__((noinline)) void column_##n(const window_sum *job) {                      \
+        window_body(job, n - 1, true);                                                             \
     }
 WINDOW_EACH(WINDOW_DEFINE)
 
 typedef void (*window_fn)(const window_sum *job);
 
 static window_fn window_kernel(const grad_w_planar *p, uint32_t vectors) {
-#define WINDOW_ENTRY(n) [n] = {window_##n, pair_##n, pair_column_##n},
-    static const window_fn kernel[MOST_VECTORS + 1][3] = {WINDOW_EACH(WINDOW_ENTRY)};
-    return kernel[vectors + p->column][p->height - 1 + p->column];
+#define WINDOW_ENTRY(n) [n] = {window_##n, column_##n},
+    static const window_fn kernel[MOST_VECTORS + 1][2] = {WINDOW_EACH(WINDOW_ENTRY)};
+    return kernel[vectors + p->column][p->column];
 }
 
 /* ---- a shard -------------------------------------------------------------------------------- */
@@ -145,21 +142,11 @@ static vf row_taps(const grad_w *w, const float *row, uint32_t left, uint32_t ta
 static void spread_row(const grad_w_planar *p, const float *row, uint32_t r, float *windows,
                        float *columns) {
     const conv_geom *g = &p->w->g;
-    float *to = windows + (uint64_t)r * LANES;
-    for (uint32_t q = 0; q < g->ow; q++, to += (uint64_t)p->rows * LANES) {
-        const uint32_t left = q * g->sw - g->pw, taps = min_u32(g->kw, LANES / p->height);
-        const vf v = row == NULL ? v_zero() : row_taps(p->w, row, left, taps);
-        if (p->height == 1) {
-            v_store(to, v);
-            continue;
-        }
-        if (r < p->rows) {
-            v_store_n(to, v, HALF);
-        }
-        if (r > 0) {
-            v_store_n(to - HALF, v, HALF); /* the second row of the vector before */
-        }
-        if (p->column && r < p->rows) {
+    float *to = windows + (uint64_t)r * p->lanes;
+    for (uint32_t q = 0; q < g->ow; q++, to += (uint64_t)p->rows * p->lanes) {
+        const uint32_t left = q * g->sw - g->pw, taps = min_u32(g->kw, p->lanes);
+        v_store_some(to, row == NULL ? v_zero() : row_taps(p->w, row, left, taps), p->lanes);
+        if (p->column) {
             const uint32_t last = left + HALF;
             columns[(uint64_t)q * p->rows + r] =
                 row != NULL && last < g->w ? row[(uint64_t)last * p->w->x.step] : 0.0f;
@@ -172,9 +159,9 @@ static void make_windows(const grad_w_planar *p, uint32_t n, float *windows, flo
     const conv_geom *g = &w->g;
     const float *x = (const float *)w->call->in[w->call->kernel->n_in - 1] + n * w->x.image;
     const uint64_t pixels = (uint64_t)g->ow * p->rows;
-    for (uint32_t c = 0; c < g->c; c++, windows += pixels * LANES, columns += pixels) {
+    for (uint32_t c = 0; c < g->c; c++, windows += pixels * p->lanes, columns += pixels) {
         const float *from = x + map_channel(&w->x, c);
-        for (uint32_t r = 0; r < p->rows + p->height - 1; r++) {
+        for (uint32_t r = 0; r < p->rows; r++) {
             const bool inside = r >= g->ph && r - g->ph < g->h;
             const uint64_t row = inside ? (uint64_t)(r - g->ph) * g->w * w->x.step : 0;
             spread_row(p, inside ? from + row : NULL, r, windows, columns);
@@ -182,9 +169,28 @@ static void make_windows(const grad_w_planar *p, uint32_t n, float *windows, flo
     }
 }
 
+/* The gradients that are noted after those at work: a block of images from `image` on. */
+typedef struct block_next {
+    uint32_t image, block;
+} block_next;
+
+/* Asks for a sixteenth of them: they come from beyond the caches. */
+static void ask_ahead_of(const grad_w_planar *p, const block_next *next, uint32_t images,
+                         uint32_t sixteenth) {
+    const uint64_t vectors = (uint64_t)p->w->g.poh * p->w->g.pow;
+    const uint64_t end = vectors * (sixteenth + 1) / 16 * LANES;
+    for (uint32_t i = next->image; i < min_u32(next->image + images, p->w->rows); i++) {
+        const grad_block b = grad_block_of(&p->w->source, i, next->block);
+        for (uint64_t at = vectors * sixteenth / 16 * LANES; at < end; at += LANES) {
+            __builtin_prefetch(b.gy + at, 0, 2);
+            __builtin_prefetch(b.y + at, 0, 2);
+        }
+    }
+}
+
 /* Chunk sums of a block of output channels, added to part[o][c][vectors + column][16]. */
-static void block_sums(const grad_w_planar *p, uint32_t images, uint32_t block, bool add,
-                       float *part) {
+static void block_sums(const grad_w_planar *p, uint32_t images, uint32_t block,
+                       const block_next *next, bool add, float *part) {
     const conv_geom *g = &p->w->g;
     const uint32_t channels = min_u32(LANES, g->o - block * LANES);
     window_sum job = {.words = images * p->words / 2, .place = p->place, .add = add};
@@ -193,11 +199,12 @@ static void block_sums(const grad_w_planar *p, uint32_t images, uint32_t block, 
     for (uint32_t j = 0; j < channels; j++) {
         job.bits = p->bits + j;
         job.flow = p->flow + j;
+        ask_ahead_of(p, next, images, j);
         for (uint32_t c = 0; c < g->c; c++) {
             job.columns = p->columns + c * pixels;
             for (uint32_t v = 0; v < p->vectors; v += p->pass) {
                 const uint32_t vectors = min_u32(p->pass, p->vectors - v);
-                job.windows = p->windows + (c * pixels + v) * LANES;
+                job.windows = p->windows + c * pixels * p->lanes + v * LANES;
                 window_kernel(p, vectors)(&job);
                 job.out += (vectors + p->column) * LANES;
             }
@@ -208,9 +215,11 @@ static void block_sums(const grad_w_planar *p, uint32_t images, uint32_t block, 
 static void chunk_sums(const grad_w_planar *p, uint32_t n, uint32_t images, bool add, float *part) {
     const grad_w *w = p->w;
     for (uint32_t i = 0; i < images; i++) {
-        make_windows(p, n + i, p->windows + i * p->image, p->columns + i * p->image / LANES);
+        make_windows(p, n + i, p->windows + i * p->image, p->columns + i * p->image / p->lanes);
     }
-    v_store(p->columns + images * p->image / LANES, v_zero());
+    /* Beyond the last image, for rows that no tap reads. */
+    v_store(p->windows + images * p->image, v_zero());
+    v_store(p->columns + images * p->image / p->lanes, v_zero());
     for (uint32_t b = 0; b < w->out_blocks; b++) {
         for (uint32_t i = 0; i < images; i++) {
             float *plane = w->plane + (uint64_t)(n + i) * w->out_width + b * LANES;
@@ -218,7 +227,9 @@ static void chunk_sums(const grad_w_planar *p, uint32_t n, uint32_t images, bool
             (&w->source, n + i, b, p->flow + i * p->flow_image,
              p->bits + (uint64_t)i * p->words * LANES, w->bias ? plane : NULL);
         }
-        block_sums(p, images, b, add, part);
+        const bool more = b + 1 < w->out_blocks;
+        const block_next next = {more ? n : n + images, more ? b + 1 : 0};
+        block_sums(p, images, b, &next, add, part);
     }
 }
 
@@ -239,7 +250,8 @@ static void place_pixels(void *user, uint32_t task, uint32_t thread) {
             const uint32_t row = t / g->ow, col = t % g->ow;
             to[t].flow =
                 (uint32_t)(i * p.flow_image + (uint64_t)ISA(grad_vector)(g, row, col) * LANES);
-            to[t].window = (uint32_t)(i * p.image + ((uint64_t)col * p.rows + row * g->sh) * LANES);
+            to[t].window =
+                (uint32_t)(i * p.image + ((uint64_t)col * p.rows + row * g->sh) * p.lanes);
         }
     }
 }

@@ -17,6 +17,7 @@ typedef struct grad_w_planar {
     bool column;                /* ... the one that holds the ninth column */
     uint32_t pass;              /* vectors of one pass */
     uint32_t rows;              /* of the padded image */
+    uint32_t lanes;             /* 16 / height: floats of a row in a window */
     uint64_t flow_image, image; /* floats: of gradients, of windows */
     uint64_t part_size;
     uint64_t local_bytes;
@@ -25,7 +26,7 @@ typedef struct grad_w_planar {
     char *local; /* [threads][local_bytes]: */
     /* that of one thread, of the images of a chunk */
     float *flow;        /* one block: [images][pixels][16] */
-    float *windows;     /* [images][C][OW][rows][16] */
+    float *windows;     /* [images][C][OW][rows][lanes] and 16 more */
     float *columns;     /* [images][C][OW][rows] and 16 more */
     uint32_t *bits;     /* one block: [images][words][16] */
     pixel_place *place; /* [images][words][GRAD_WORD] */
