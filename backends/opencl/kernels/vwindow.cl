@@ -1,60 +1,68 @@
-/* Weight gradient of a convolution of an NCHW map (few channels), for CPU devices: lanes are the
- * taps of a kernel row, V_KH accumulators the rows. Activation and 2x2 max-pool of stride 2
- * (V_POOL) are undone on the way, and only the non-zero terms are walked.
+/* Weight gradient of a convolution of an NCHW map (few channels), for CPU devices: lanes are taps,
+ * those of one kernel row, or of two rows of up to 8 (V_PAIRS) with the ninth columns of all rows in
+ * a vector of their own (V_NINTH); V_VECTORS accumulators are a channel's kernel. Activation and 2x2
+ * max-pool of stride 2 (V_POOL) are undone on the way, and only the non-zero terms are walked.
  *
- * One item per shard. It spreads an image into a table of windows, an aligned vector for every
- * input row and output column, that serves all output channels. For 16 channels at a time it notes
- * which pixels of the convolution's output have a gradient: bit t is pixel t in row-major order, so
- * that the words of a channel are its list of terms in the contract's order. V_BAND: words of 64
- * bits whose part of the table is walked for all channels while it is in the first cache.
+ * One item per shard. It spreads an image into a table of windows, 16 or 8 floats for every output
+ * column and input row, that serves all output channels; the rows of a column follow one another, so
+ * that two of 8 are one vector. For 16 channels at a time it notes which pixels of the convolution's
+ * output have a gradient: bit t is pixel t in row-major order, so that the words of a channel are
+ * its list of terms in the contract's order. V_BAND: words of 64 bits whose part of the table is
+ * walked for all channels while it is in the first cache.
  */
 #define make_row FN(make_row)
-#define clear_rows FN(clear_rows)
 #define make_windows FN(make_windows)
 #define note_image FN(note_image)
 #define sum_words FN(sum_words)
+#define sum_place FN(sum_place)
 #define grad_w_window FN(grad_w_window)
-#define REP CAT(R, V_KH)
+#define REP CAT(R, V_VECTORS)
 #define LINES (V_POOL + 1)
 #define OB ((V_O + 15) / 16)
 #define PIXELS (V_PH * LINES * V_OW)
 #define WORDS ((PIXELS + 63) / 64)
 #define BANDS ((WORDS + V_BAND - 1) / V_BAND)
 #define ROWS (V_H + 2 * V_PADH)
-#define WINDOWS (V_C * ROWS * V_OW)
-#define TAPS (V_C * V_KH)
+#define UNIT (V_PAIRS ? 8 : 16)
+/* Vectors of an image, each table with room for one more, which unused lanes are read from. */
+#define SPREAD (V_C * V_OW * ROWS)
+#define WINDOWS ((SPREAD * UNIT + 15) / 16 + 1)
+#define NINTHS (V_NINTH * ((SPREAD + 15) / 16 + 1))
+#define SUMS (V_C * V_VECTORS)
 
-/* Windows of one row of one channel; `end`: floats from x on. */
-static inline void make_row(__global const float *x, uint end, __global float *to) {
-    for (uint q = 0u; q < V_OW; q++, to += 16) {
+/* Windows of one row of one channel, or zeros; `end`: floats from x on. */
+static inline void make_row(bool real, __global const float *x, uint end, __global float *to,
+                            __global float *ninth) {
+    for (uint q = 0u; q < V_OW; q++, to += ROWS * UNIT) {
         int left = (int)(q * V_SW) - V_PADW;
-        if (left >= 0 && left + V_KW <= V_W && left + 16 <= (int)end) {
+        if (V_NINTH) {
+            ninth[q * ROWS] = real && left + 8 < V_W ? x[left + 8] : 0.0f;
+        }
+        if (V_PAIRS && real && left >= 0 && left + V_KW <= V_W && left + 8 <= (int)end) {
+            vstore8(vload8(0, x + left), 0, to);
+            continue;
+        }
+        if (!V_PAIRS && real && left >= 0 && left + V_KW <= V_W && left + 16 <= (int)end) {
             put16(get16(0u, x + left), 0, to);
             continue;
         }
-        for (int l = 0; l < 16; l++) {
+        for (int l = 0; l < UNIT; l++) {
             int col = left + l;
-            to[l] = l < V_KW && col >= 0 && col < V_W ? x[col] : 0.0f;
+            to[l] = real && l < V_KW && col >= 0 && col < V_W ? x[col] : 0.0f;
         }
     }
 }
 
-static inline void clear_rows(uint rows, __global float *to) {
-    for (uint i = 0u; i < rows * V_OW; i++) {
-        put16((float16)(0.0f), i, to);
-    }
-}
-
-/* Windows of one image: [c][row of the padded image][output column]. */
-static inline void make_windows(__global const float *x, uint end, __global float *to) {
-    for (uint c = 0u; c < V_C; c++) {
-        clear_rows(V_PADH, to);
-        to += V_PADH * V_OW * 16;
-        for (uint h = 0u; h < V_H; h++, x += V_W, end -= V_W, to += V_OW * 16) {
-            make_row(x, end, to);
+/* Windows of one image: [c][output column][row of the padded image]. */
+static inline void make_windows(__global const float *x, uint end, __global float *to,
+                                __global float *ninth) {
+    for (uint c = 0u; c < V_C; c++, to += V_OW * ROWS * UNIT, ninth += V_NINTH * V_OW * ROWS) {
+        for (uint r = 0u; r < ROWS; r++) {
+            bool real = r >= V_PADH && r < V_PADH + V_H;
+            make_row(real, x, end, to + r * UNIT, ninth + r);
+            x += real ? V_W : 0;
+            end -= real ? V_W : 0;
         }
-        clear_rows(V_PADH, to);
-        to += V_PADH * V_OW * 16;
     }
 }
 
@@ -108,16 +116,17 @@ static inline void note_image(__global const float *gy, __global const float *y,
 
 #define ZERO(i) float16 a##i = (float16)(0.0f);
 #define RESUME(i) a##i = sum[i];
-#define TERM(i) a##i = fma(g, at[i * V_OW], a##i);
+#define TERM(i)                                                                                    \
+    a##i = fma(g, get16(0u, V_NINTH && i + 1 == V_VECTORS ? last : at + i * 16), a##i);
 #define KEEP(i) sum[i] = a##i;
 #define FOLD(i) total[i] = fma(a##i, ones, total[i]);
 
 /* Terms of one channel in words first .. end - 1. `place` holds for every pixel where its gradient
- * is in flow, in floats, and where its window is, in vectors. fresh, done: the first and the last
+ * is in flow and where its window is, in floats. fresh, done: the first and the last
  * words of a chunk, between which its sums are kept in sum. */
 static inline void sum_words(__global const float *flow, __global const uint *bits, uint first,
-                             uint end, __global const uint2 *place, __global const float16 *windows,
-                             bool fresh, bool done, __global float16 *sum, __global float16 *total,
+                             uint end, __global const uint2 *place, __global const float *windows,
+                             __global const float *ninth, bool fresh, bool done, __global float16 *sum, __global float16 *total,
                              float one) {
     float16 ones = (float16)(one);
     REP(ZERO)
@@ -129,7 +138,7 @@ static inline void sum_words(__global const float *flow, __global const uint *bi
         for (; left != 0u; left &= left - 1u) {
             uint2 to = place[w * 64u + LOWEST_BIT(left)];
             float16 g = (float16)(flow[to.x]);
-            __global const float16 *at = windows + to.y;
+            __global const float *at = windows + to.y, *last = ninth + to.y / UNIT;
             REP(TERM)
         }
     }
@@ -138,6 +147,15 @@ static inline void sum_words(__global const float *flow, __global const uint *bi
     } else {
         REP(KEEP)
     }
+}
+
+/* Where a channel's sums hold tap e, row-major. */
+static inline uint sum_place(uint e) {
+    uint kh = e / V_KW, kw = e % V_KW;
+    if (V_NINTH && kw == 8u) {
+        return (V_VECTORS - 1) * 16u + kh;
+    }
+    return V_PAIRS ? kh / 2u * 16u + kh % 2u * 8u + kw : kh * 16u + kw;
 }
 
 /* Partial sums of every shard: V_O x V_C x V_KH x V_KW of the weights, then V_O of the bias. size:
@@ -149,23 +167,24 @@ ONE_ITEM(grad_w_window, GRAD_W_WINDOW_ARGS) {
     GO(x), GO(gy), GO(y), GO(index), GO(area), GO(part);
     uint shard = id0, first = min(shard * B, rows), end = min(first + B, rows);
     __global float16 *total = (__global float16 *)(area + shard * size);
-    __global float16 *bias = total + V_O * TAPS, *sum = bias + OB, *flow = sum + 16 * TAPS;
-    __global float16 *windows = flow + G * (V_PH * V_PW);
-    __global int16 *bits = (__global int16 *)(windows + G * WINDOWS);
+    __global float16 *bias = total + V_O * SUMS, *sum = bias + OB, *flow = sum + 16 * SUMS;
+    __global float16 *windows = flow + G * (V_PH * V_PW), *ninths = windows + G * WINDOWS;
+    __global int16 *bits = (__global int16 *)(ninths + G * NINTHS);
     __global uint2 *place = (__global uint2 *)(bits + G * (WORDS * 2));
-    for (uint i = 0u; i < V_O * TAPS + OB; i++) {
+    for (uint i = 0u; i < V_O * SUMS + OB; i++) {
         total[i] = (float16)(0.0f);
     }
     for (uint t = 0u; t < PIXELS; t++) {
         uint row = t / V_OW, col = t % V_OW;
-        place[t] = (uint2)((row / LINES * V_PW + col / LINES) * 16u, row * V_SH * V_OW + col);
+        place[t] = (uint2)((row / LINES * V_PW + col / LINES) * 16u, (col * ROWS + row * V_SH) * UNIT);
     }
     for (uint n = first; n < end; n += G) {
         uint images = min(G, end - n);
         for (uint i = 0u; i < images; i++) {
             uint from = (n + i) * V_C * V_H * V_W;
             make_windows(x + from, rows * V_C * V_H * V_W - from,
-                         (__global float *)(windows + i * WINDOWS));
+                         (__global float *)(windows + i * WINDOWS),
+                         (__global float *)(ninths + i * NINTHS));
         }
         for (uint ob = 0u; ob < OB; ob++) {
             for (uint i = 0u; i < images; i++) {
@@ -179,18 +198,20 @@ ONE_ITEM(grad_w_window, GRAD_W_WINDOW_ARGS) {
                     uint o = e / V_C, c = e % V_C;
                     sum_words((__global float *)(flow + i * (V_PH * V_PW)) + o,
                               (__global uint *)(bits + i * (WORDS * 2)) + o, at, to, place,
-                              windows + i * WINDOWS + c * ROWS * V_OW, b == 0u,
-                              b + 1u == images * BANDS, sum + e * V_KH,
-                              total + ob * 16u * TAPS + e * V_KH, one);
+                              (__global float *)(windows + i * WINDOWS) + c * ROWS * V_OW * UNIT,
+                              (__global float *)(ninths + i * NINTHS) + c * ROWS * V_OW, b == 0u,
+                              b + 1u == images * BANDS, sum + e * V_VECTORS,
+                              total + ob * 16u * SUMS + e * V_VECTORS, one);
                 }
             }
         }
     }
-    part = part + shard * (V_O * TAPS * V_KW + has_bias * V_O);
-    for (uint e = 0u; e < V_O * TAPS * V_KW; e++) {
-        part[e] = ((__global float *)total)[e / V_KW * 16u + e % V_KW];
+    part = part + shard * (V_O * V_C * V_KH * V_KW + has_bias * V_O);
+    for (uint e = 0u; e < V_O * V_C * V_KH * V_KW; e++) {
+        uint tap = e % (V_KH * V_KW), o = e / (V_KH * V_KW);
+        part[e] = ((__global float *)total)[o * V_VECTORS * 16u + sum_place(tap)];
     }
     for (uint o = 0u; o < has_bias * V_O; o++) {
-        part[V_O * TAPS * V_KW + o] = ((__global float *)bias)[o];
+        part[V_O * V_C * V_KH * V_KW + o] = ((__global float *)bias)[o];
     }
 }

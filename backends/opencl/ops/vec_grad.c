@@ -66,23 +66,26 @@ static uint32_t levels_of(uint32_t shards) {
     return levels;
 }
 
-/* Few channels: lanes are the taps of a kernel row (kernels/vwindow.cl). */
+/* Few channels: lanes are the taps of one or two kernel rows (kernels/vwindow.cl). */
 static bool window_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *f, ocl_view x,
                           ocl_arg gw, ocl_arg gb, uint32_t shards) {
     uint32_t length = (x.n + shards - 1u) / shards, images = stn_wgrad_chunk(g->oh, g->ow);
     images = images < length ? images : length;
     uint32_t words = (f->gy.h * (f->index != NULL ? 2u : 1u) * g->ow + 63u) / 64u;
+    const bool pairs = g->kh > 1 && g->kw <= 9, ninth = pairs && g->kw == 9;
+    uint32_t vectors = pairs ? (g->kh + 1u) / 2u + ninth : g->kh, unit = pairs ? 8 : 16;
     /* Rows of windows that stay in the first cache, less those that a term reaches beyond its own.
      */
-    uint32_t rows = GRAD_W_BYTES / 64u / g->ow, own = rows > g->kh ? rows - g->kh : 1u;
+    uint32_t rows = GRAD_W_BYTES / 4u / unit / g->ow, own = rows > g->kh ? rows - g->kh : 1u;
     uint32_t band = own * g->ow / 64u;
     band = band < 1u ? 1u : band < words ? band : words;
     /* Vectors of workspace, as the kernel lays them out. */
-    uint64_t taps = (uint64_t)g->c * g->kh, pixels = (uint64_t)g->oh * g->ow;
-    uint64_t windows = (uint64_t)g->c * (g->h + 2u * g->ph) * g->ow;
-    uint64_t size = (g->o + 16u) * taps + (g->o + 15u) / 16u + (pixels + 7u) / 8u +
+    uint64_t sums = (uint64_t)g->c * vectors, pixels = (uint64_t)g->oh * g->ow;
+    uint64_t spread = (uint64_t)g->c * (g->h + 2u * g->ph) * g->ow;
+    uint64_t windows = (spread * unit + 15u) / 16u + 1u + ninth * ((spread + 15u) / 16u + 1u);
+    uint64_t size = (g->o + 16u) * sums + (g->o + 15u) / 16u + (pixels + 7u) / 8u +
                     images * ((uint64_t)f->gy.h * f->gy.w + windows + words * 2u);
-    uint64_t n = g->o * taps * g->kw, biases = gb.kind != OCL_ARG_NONE ? g->o : 0;
+    uint64_t n = (uint64_t)g->o * g->c * g->kh * g->kw, biases = gb.kind != OCL_ARG_NONE ? g->o : 0;
     if (g->kw > 16 || g->kh > 16 || shards * size * 16u >= (UINT64_C(1) << 31) ||
         (uint64_t)x.n * ocl_row(&x) >= (UINT64_C(1) << 31) ||
         shards * (n + biases) >= (UINT64_C(1) << 31)) {
@@ -92,8 +95,9 @@ static bool window_grad_w(stn_kernel *k, const ocl_geometry *g, const vec_flow *
     char more[256], options[400];
     (void)snprintf(more, sizeof more,
                    "-DV_C=%u -DV_H=%u -DV_W=%u -DV_KH=%u -DV_KW=%u -DV_SH=%u -DV_SW=%u -DV_PADH=%u "
-                   "-DV_PADW=%u -DV_BAND=%u",
-                   g->c, g->h, g->w, g->kh, g->kw, g->sh, g->sw, g->ph, g->pw, band);
+                   "-DV_PADW=%u -DV_BAND=%u -DV_PAIRS=%d -DV_NINTH=%d -DV_VECTORS=%u",
+                   g->c, g->h, g->w, g->kh, g->kw, g->sh, g->sw, g->ph, g->pw, band, pairs, ninth,
+                   vectors);
     list_options(options, sizeof options, g, f, more);
     ocl_range range = {{shards, 1, 1}, 0, {1, 1, 1}};
     OCL_EMIT(k, "vwindow.cl", options, "grad_w_window", &range, x.ref, FLOW(f), A_WS(area),
