@@ -127,9 +127,9 @@ static inline void turn16(__private const float16 *row, __global float *to, uint
  * NAME_ARGS(AS) lists the parameters for KERNEL(NAME, NAME_ARGS) { ... }, each as AS##kind(name): D_
  * declares it, P_ passes it. Names of built-in functions (length) are macros on PoCL: not for them. */
 #if defined(POCL_DEVICE_ADDRESS_BITS)
-#define APART __attribute__((noinline))
+#define NOT_INLINED __attribute__((noinline))
 #else
-#define APART
+#define NOT_INLINED
 #endif
 #define D_RD(x) RD(x)
 #define D_RD8(x) RD8(x)
@@ -160,13 +160,13 @@ static inline void turn16(__private const float16 *row, __global float *to, uint
 #define KERNEL(name, ARGS) HAND_ON(, name, ARGS)
 #define ONE_ITEM(name, ARGS) HAND_ON(__attribute__((reqd_work_group_size(1, 1, 1))), name, ARGS)
 #define HAND_ON(extra, name, ARGS)                                                                 \
-    APART static void CAT(name, _at)(ARGS(D_), PLACE_OF_ITEM);                                     \
+    NOT_INLINED static void CAT(name, _at)(ARGS(D_), PLACE_OF_ITEM);                               \
     __kernel extra void name(ARGS(D_)) {                                                           \
         CAT(name, _at)                                                                             \
         (ARGS(P_), (uint)get_global_id(0), (uint)get_global_id(1), (uint)get_global_id(2),         \
          (uint)get_global_size(0), (uint)get_global_size(1));                                      \
     }                                                                                              \
-    APART static void CAT(name, _at)(ARGS(D_), PLACE_OF_ITEM)
+    NOT_INLINED static void CAT(name, _at)(ARGS(D_), PLACE_OF_ITEM)
 #define PLACE_OF_ITEM uint id0, uint id1, uint id2, uint size0, uint size1
 
 /* A launch of one item for each compute unit, which take the next of `jobs` jobs whenever they are

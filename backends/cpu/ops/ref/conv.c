@@ -22,9 +22,9 @@ static float forward_sum(const cpu_call *call, uint32_t n, uint32_t o, uint32_t 
     for (uint32_t c = 0; c < x->dim[1]; c++) {
         ref_plane image = ref_in(call, 0, n, c), weight = ref_in(call, 1, o, c);
         for (uint32_t kh = 0; kh < kernel_h; kh++) {
+            uint32_t h, v;
+            bool in_h = input_at(oh, kh, p->stride_h, p->pad_h, x->dim[2], &h);
             for (uint32_t kw = 0; kw < kernel_w; kw++) {
-                uint32_t h, v;
-                bool in_h = input_at(oh, kh, p->stride_h, p->pad_h, x->dim[2], &h);
                 bool in_w = input_at(ow, kw, p->stride_w, p->pad_w, x->dim[3], &v);
                 if (in_h && in_w) {
                     ref_chunk_term(&sum, ref_at(image, (size_t)h * x->dim[3] + v),
@@ -56,9 +56,8 @@ static void forward_plane(const cpu_call *call, uint32_t task) {
 /* Position o of the output gradient whose window meets input position i at kernel position k. */
 static bool output_at(uint32_t i, uint32_t k, uint32_t stride, uint32_t pad, uint32_t size,
                       uint32_t *o) {
-    int64_t at = (int64_t)i + pad - k;
-    *o = (uint32_t)(at / stride);
-    return at >= 0 && at % stride == 0 && at / stride < (int64_t)size;
+    *o = (i + pad - k) / stride; /* wraps before the first window, and is not used then */
+    return i + pad >= k && (i + pad - k) % stride == 0 && *o < size;
 }
 
 /* Forward convolution of the dilated, padded gradient with the weights turned by 180 degrees:
@@ -72,9 +71,9 @@ static float grad_x_sum(const cpu_call *call, uint32_t n, uint32_t c, uint32_t h
     for (uint32_t o = 0; o < gy->dim[1]; o++) {
         ref_plane grad = ref_in(call, 0, n, o), weight = ref_in(call, 1, o, c);
         for (uint32_t kh = kernel_h; kh-- > 0;) {
+            uint32_t oh, ow;
+            bool in_h = output_at(h, kh, p->stride_h, p->pad_h, gy->dim[2], &oh);
             for (uint32_t kw = kernel_w; kw-- > 0;) {
-                uint32_t oh, ow;
-                bool in_h = output_at(h, kh, p->stride_h, p->pad_h, gy->dim[2], &oh);
                 bool in_w = output_at(v, kw, p->stride_w, p->pad_w, gy->dim[3], &ow);
                 if (in_h && in_w) {
                     ref_chunk_term(&sum, ref_at(grad, (size_t)oh * gy->dim[3] + ow),
@@ -114,9 +113,9 @@ static float grad_w_shard(const cpu_call *call, const tap *t) {
     for (uint32_t n = t->first; n < t->end; n++) {
         ref_plane grad = ref_in(call, 0, n, t->o), image = ref_in(call, 1, n, t->c);
         for (uint32_t oh = 0; oh < out_h; oh++) {
+            uint32_t h, v;
+            bool in_h = input_at(oh, t->kh, p->stride_h, p->pad_h, x->dim[2], &h);
             for (uint32_t ow = 0; ow < out_w; ow++) {
-                uint32_t h, v;
-                bool in_h = input_at(oh, t->kh, p->stride_h, p->pad_h, x->dim[2], &h);
                 bool in_w = input_at(ow, t->kw, p->stride_w, p->pad_w, x->dim[3], &v);
                 if (in_h && in_w) {
                     ref_chunk_term(&sum, ref_at(grad, (size_t)oh * out_w + ow),
