@@ -28,6 +28,7 @@ enum {
     OPTEST_POS,     /* positive, class X (variances) */
     OPTEST_SCENE,   /* class X: in each image something before one value per channel */
     OPTEST_EXTREME, /* a bias: values whose squares overflow */
+    OPTEST_TINY,    /* a bias: values that class X would snap, and a few others */
     OPTEST_MOMENT2, /* second moment of Adam, >= 0 */
 };
 

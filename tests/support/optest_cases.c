@@ -93,9 +93,10 @@ void case_add(const optest_case *base, const char *shape, uint32_t map_in, uint3
     }
 }
 
-void case_add_blocked(const optest_case *base, const char *shape, uint32_t map_in) {
+void case_add_blocked(const optest_case *base, const char *shape, uint32_t map_in,
+                      uint32_t map_out) {
     for (uint32_t d = 0; d < 3; d++) {
-        add(base, shape, 1, d, map_in, 0);
+        add(base, shape, 1, d, map_in, map_out);
     }
 }
 

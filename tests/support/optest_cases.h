@@ -13,8 +13,9 @@ void case_out(optest_case *c, stn_tensor t, bool batched);
 /* Adds the case in all layouts and with all kinds of data. map_in, map_out: operands that are
  * feature maps, whose layout varies. */
 void case_add(const optest_case *base, const char *shape, uint32_t map_in, uint32_t map_out);
-/* Adds it with the inputs map_in blocked and all other operands row-major. */
-void case_add_blocked(const optest_case *base, const char *shape, uint32_t map_in);
+/* Adds it with the maps map_in and map_out blocked and all other operands row-major. */
+void case_add_blocked(const optest_case *base, const char *shape, uint32_t map_in,
+                      uint32_t map_out);
 
 /* The families. */
 void cases_conv(void);

@@ -115,7 +115,7 @@ static void gradients(const struct conv_shape *s, const char *name) {
     case_out(&x, map_x(s), true);
     case_add(&x, name, 1, 1);
     if (s->c <= 4) { /* as behind an image: the gradient alone is blocked */
-        case_add_blocked(&x, planar(name, mixed), 1);
+        case_add_blocked(&x, planar(name, mixed), 1, 0);
     }
     optest_case w = conv_case(s, STN_OP_CONV_GRAD_W);
     case_in(&w, map_y(s), OPTEST_G, true);
@@ -123,7 +123,7 @@ static void gradients(const struct conv_shape *s, const char *name) {
     case_out(&w, weights(s), false);
     case_add(&w, name, 3, 0);
     if (s->c <= 4) {
-        case_add_blocked(&w, planar(name, mixed), 1);
+        case_add_blocked(&w, planar(name, mixed), 1, 0);
     }
     optest_case b = case_new(STN_OP_BIAS_GRAD, sizeof(stn_reduce_params), s->count);
     b.params.reduce.shards = s->shards;
@@ -216,6 +216,7 @@ static const struct block_shape {
     {{2, 5, 10, 14, 16, 3, 3, 1, 1, 1, 1, 2, 2, false}, 2, 2, 1, 0.0f},
     /* One channel by 3 x 3 taps: bands of an image, two groups of channels. */
     {{2, 1, 47, 44, 64, 3, 3, 1, 1, 1, 1, 2, 2, false}, 0, 0, 1, 0.25f},
+    {{3, 1, 30, 31, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.0f},
 };
 
 /* Forward only, with images that have a background. */
@@ -233,7 +234,7 @@ static const struct block_shape scenes[] = {
     {{4, 2, 53, 27, 17, 3, 3, 2, 1, 1, 1, 16, 3, false}, 3, 2, 0, 0.0f},
 };
 
-/* Forward only, with biases of every size. */
+/* Forward only, with biases of every size and with tiny ones. */
 static const struct block_shape extremes[] = {
     {{3, 5, 11, 13, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.0f},
     {{3, 33, 6, 13, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.25f},
@@ -293,7 +294,7 @@ static void block_gradient(const struct block_shape *s, const char *name, bool t
     case_add(&c, name, to_w ? 15 : 7, to_w ? 0 : 1);
     if (s->conv.c <= 4) {
         char mixed[128];
-        case_add_blocked(&c, planar(name, mixed), 7);
+        case_add_blocked(&c, planar(name, mixed), 7, 0);
     }
 }
 
@@ -309,6 +310,10 @@ static void block(const struct block_shape *s, const char *name, uint32_t role, 
     case_out(&c, index_like(block_y(s)), true);
     c.ignored_out = s->pool > 0 ? 0 : 2;
     case_add(&c, name, 1, 3);
+    if (s->conv.c <= 4) { /* of an image: the output alone is blocked */
+        char mixed[128];
+        case_add_blocked(&c, planar(name, mixed), 0, 3);
+    }
 }
 
 static void name_shape(const struct conv_shape *s, const char *more, char name[96]) {
@@ -349,5 +354,7 @@ void cases_conv(void) {
         name_shape(&extremes[i].conv, extremes[i].slope > 0.0f ? "_extreme_leaky" : "_extreme",
                    name);
         block(&extremes[i], name, OPTEST_X, true, OPTEST_EXTREME);
+        name_shape(&extremes[i].conv, extremes[i].slope > 0.0f ? "_tiny_leaky" : "_tiny", name);
+        block(&extremes[i], name, OPTEST_X, true, OPTEST_TINY);
     }
 }

@@ -79,6 +79,12 @@ static float extreme(source *s) {
     return values[below(s, 8)];
 }
 
+/* Biases that show where a sum is zero. */
+static float tiny(source *s) {
+    static const float values[] = {1e-20f, 0x1.fffffep-31f, -0x1.fffffep-31f, -1e-20f, 1.0f};
+    return values[below(s, 5)];
+}
+
 /* Coordinates that the sampler must give a defined meaning. */
 static float wild_coordinate(source *s) {
     static const float wild[] = {INFINITY, -INFINITY, NAN,   1e30f, -1e30f, 3e6f, -3e6f, 100.0f,
@@ -156,6 +162,9 @@ static void fill_real(const optest_case *c, uint32_t i, float *x) {
             break;
         case OPTEST_EXTREME:
             x[k] = extreme(&s);
+            break;
+        case OPTEST_TINY:
+            x[k] = tiny(&s);
             break;
         case OPTEST_MOMENT2:
             x[k] = moment2(&s, c->data);
