@@ -249,7 +249,7 @@ static const struct block_shape extremes[] = {
     {{3, 1, 9, 11, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.0f},
     {{3, 1, 9, 10, 48, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.25f},
     {{2, 1, 60, 45, 32, 3, 3, 2, 1, 0, 0, 2, 2, false}, 0, 0, 0, 0.0f},
-    {{3, 1, 8, 5, 16, 3, 3, 1, 1, 0, 0, 2, 3, false}, 0, 0, 1, -0.5f},
+    {{3, 1, 8, 5, 16, 3, 3, 1, 1, 0, 0, 2, 3, false}, 0, 0, 1, 0.5f},
 };
 
 static stn_tensor block_y(const struct block_shape *s) {
