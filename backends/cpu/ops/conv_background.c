@@ -9,7 +9,7 @@ static uint32_t span_of(const forward *f, uint32_t width) {
     return f->g.kw + width - 1;
 }
 
-/* Tiles that see half of an image or more never see its background alone. */
+/* Tiles that see half of an image or more hardly ever see its background alone. */
 static bool worth_looking(const forward *f) {
     const conv_geom *g = &f->g;
     const uint32_t span = span_of(f, CONV_TILE_MOST);

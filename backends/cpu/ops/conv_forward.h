@@ -62,7 +62,7 @@ typedef struct ahead {
     const float *next;
     uint32_t pieces;      /* still to come, the present one included */
     uint64_t floats, gap; /* of a piece; from its end to the next one */
-    uint64_t left, step;  /* of the present piece; to ask for at a tile */
+    uint64_t left, step;  /* of the present piece; to ask for each time */
 } ahead;
 
 /* Asks for as much as is due. */

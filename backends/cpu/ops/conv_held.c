@@ -1,3 +1,5 @@
+/* The kernels of conv_held.h, by vectors and activation; other sets than AVX-512 lack the
+ * registers. */
 #include "conv_held.h"
 
 #if defined(CPU_ISA_AVX512)

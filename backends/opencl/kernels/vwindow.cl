@@ -36,7 +36,7 @@ static inline void make_row(bool real, __global const float *x, uint end, __glob
     for (uint q = 0u; q < V_OW; q++, to += ROWS * UNIT) {
         int left = (int)(q * V_SW) - V_PADW;
         if (V_NINTH) {
-            ninth[q * ROWS] = real && left + 8 < V_W ? x[left + 8] : 0.0f;
+            ninth[q * ROWS] = real && left + 8 >= 0 && left + 8 < V_W ? x[left + 8] : 0.0f;
         }
         if (V_PAIRS && real && left >= 0 && left + V_KW <= V_W && left + 8 <= (int)end) {
             vstore8(vload8(0, x + left), 0, to);
@@ -122,12 +122,12 @@ static inline void note_image(__global const float *gy, __global const float *y,
 #define FOLD(i) total[i] = fma(a##i, ones, total[i]);
 
 /* Terms of one channel in words first .. end - 1. `place` holds for every pixel where its gradient
- * is in flow and where its window is, in floats. fresh, done: the first and the last
- * words of a chunk, between which its sums are kept in sum. */
+ * is in flow and where its window is, in floats. fresh, done: the first and the last words of a
+ * chunk, between which its sums are kept in sum. */
 static inline void sum_words(__global const float *flow, __global const uint *bits, uint first,
                              uint end, __global const uint2 *place, __global const float *windows,
-                             __global const float *ninth, bool fresh, bool done, __global float16 *sum, __global float16 *total,
-                             float one) {
+                             __global const float *ninth, bool fresh, bool done,
+                             __global float16 *sum, __global float16 *total, float one) {
     float16 ones = (float16)(one);
     REP(ZERO)
     if (!fresh) {
@@ -176,7 +176,8 @@ ONE_ITEM(grad_w_window, GRAD_W_WINDOW_ARGS) {
     }
     for (uint t = 0u; t < PIXELS; t++) {
         uint row = t / V_OW, col = t % V_OW;
-        place[t] = (uint2)((row / LINES * V_PW + col / LINES) * 16u, (col * ROWS + row * V_SH) * UNIT);
+        uint vector = row / LINES * V_PW + col / LINES;
+        place[t] = (uint2)(vector * 16u, (col * ROWS + row * V_SH) * UNIT);
     }
     for (uint n = first; n < end; n += G) {
         uint images = min(G, end - n);
