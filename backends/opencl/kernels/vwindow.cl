@@ -30,13 +30,14 @@
 #define NINTHS (V_NINTH * ((SPREAD + 15) / 16 + 1))
 #define SUMS (V_C * V_VECTORS)
 
-/* Windows of one row of one channel, or zeros; `end`: floats from x on. */
+/* Windows of one row of one channel, or zeros; `end`: floats from x on. Padding is less than the
+ * kernel, so a ninth column never lies left of the image. */
 static inline void make_row(bool real, __global const float *x, uint end, __global float *to,
                             __global float *ninth) {
     for (uint q = 0u; q < V_OW; q++, to += ROWS * UNIT) {
         int left = (int)(q * V_SW) - V_PADW;
         if (V_NINTH) {
-            ninth[q * ROWS] = real && left + 8 >= 0 && left + 8 < V_W ? x[left + 8] : 0.0f;
+            ninth[q * ROWS] = real && left + 8 < V_W ? x[left + 8] : 0.0f;
         }
         if (V_PAIRS && real && left >= 0 && left + V_KW <= V_W && left + 8 <= (int)end) {
             vstore8(vload8(0, x + left), 0, to);
