@@ -21,7 +21,7 @@ bool ISA(held_unit)(const forward *f, const float *source, uint32_t images, uint
 /* True if held_unit serves. */
 static inline bool held_serves(const forward *f) {
     const conv_geom *g = &f->g;
-    return f->source.step == 1 && g->c == 1 && g->kh == 3 && g->kw == 3 && g->sw == 1 &&
+    return f->x.step == 1 && g->c == 1 && g->kh == 3 && g->kw == 3 && g->sw == 1 &&
            g->o % LANES == 0 && !g->pooled && f->conv_cols >= HELD_PIXELS;
 }
 

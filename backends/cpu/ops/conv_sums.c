@@ -10,14 +10,15 @@
 #include "conv_held.h"
 
 #define UNIT_PIXELS 1024u
+#define HELD_UNIT_PIXELS 2048u /* they keep no sums */
 #define PART_BYTES (28u << 10)
 
-/* Chooses the unit so that there are a few for every thread and 64 to 1024 pixels in each. */
+/* Chooses the unit so that there are a few for every thread and at least 64 pixels in each. */
 static void forward_unit(forward *f, uint32_t threads) {
     const conv_geom *g = &f->g;
     f->conv_cols = (g->pow - 1) * g->pool_sw + g->pool_kw;
     const uint32_t per_image = conv_rows_of(g, g->poh) * f->conv_cols;
-    uint32_t target = UNIT_PIXELS;
+    uint32_t target = held_serves(f) ? HELD_UNIT_PIXELS : UNIT_PIXELS;
     while (target > 64 && (uint64_t)g->n * per_image < (uint64_t)target * threads * 4) {
         target /= 2;
     }
@@ -69,11 +70,11 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
                           carver *c) {
     forward f = {.g = *geom};
     const conv_geom *g = &f.g;
+    f.x = map_of(layout, g->c, g->h, g->w);
     forward_unit(&f, threads);
     f.groups = ceil_div(g->o, GROUP);
     f.depth = g->c * g->kh * g->kw;
     f.chunk = stn_conv_chunk(g->kh, g->kw) * g->kh * g->kw;
-    f.x = map_of(layout, g->c, g->h, g->w);
     f.padded = g->ph > 0 || g->pw > 0;
     f.unit_rows = (f.conv_rows - 1) * g->sh + g->kh;
     f.source_rows = f.padded ? f.unit_rows : g->h;

@@ -1,13 +1,15 @@
 /* Counting allocator over malloc, with failure injection. */
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE /* madvise */
 #include "base/mem.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define DEFAULT_ALIGN 16u
+#define HUGE_PAGE (UINT64_C(2) << 20)
 
 static _Atomic uint64_t asked;
 static _Atomic uint64_t live;
@@ -83,16 +85,31 @@ bool stn__grow(void **array, uint64_t *cap, uint64_t n, uint64_t size) {
     return true;
 }
 
+/* Buffers of tensors begin at a huge page and ask for them: a step walks through tens of MiB, more
+ * than the first table of translations holds in pages of 4 KiB. Only a wish: a system may refuse. */
+static void *huge_pages(uint64_t bytes) {
+    void *ptr = NULL;
+    if (posix_memalign(&ptr, HUGE_PAGE, (size_t)bytes) != 0) {
+        return NULL;
+    }
+#ifdef MADV_HUGEPAGE
+    (void)madvise(ptr, (size_t)bytes, MADV_HUGEPAGE);
+#endif
+    return ptr;
+}
+
 void *stn__alloc_aligned(uint64_t bytes, uint64_t align) {
     if (align <= DEFAULT_ALIGN) {
         return stn__alloc(bytes);
     }
-    void *ptr = NULL;
-    if (injected_failure() || bytes > PTRDIFF_MAX || align > PTRDIFF_MAX ||
-        posix_memalign(&ptr, (size_t)align, at_least_one(bytes)) != 0) {
+    if (injected_failure() || bytes > PTRDIFF_MAX || align > PTRDIFF_MAX) {
         return NULL;
     }
-    return counted(ptr);
+    if (bytes >= HUGE_PAGE && align <= HUGE_PAGE) {
+        return counted(huge_pages(bytes));
+    }
+    void *ptr = NULL;
+    return posix_memalign(&ptr, (size_t)align, at_least_one(bytes)) == 0 ? counted(ptr) : NULL;
 }
 
 void stn__free(void *ptr) {
