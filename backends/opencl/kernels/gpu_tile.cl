@@ -100,17 +100,26 @@ typedef float rows_t;
 #define LANE_X(t) ((t) / 32u % (NX / LX) * LX + IN_X(t))
 #define LANE_Y(t) ((t) / 32u / (NX / LX) * (32u / LX) + IN_Y(t))
 
+/* Totals are touched once a chunk: where an item has 64 of them they shall lie in its memory instead
+ * of half of its registers, as arrays do whose index a compiler does not know. AWAY is 0. */
+#if RM * RN > 32
+#define AWAY (as_uint(one) & 1u)
+#else
+#define AWAY 0u
+#endif
+#define TOTAL(i) totals[(i) + away]
+
 /* What every kernel here begins with; M rows of output, columns of output, this item's place. */
 #define TILE                                                                                       \
     __local float4 ta[2][TK][PA / 4u], tb[2][TK][PB / 4u];                                         \
     uint t = (uint)get_local_id(1) * NX + (uint)get_local_id(0), tx = LANE_X(t), ty = LANE_Y(t);   \
     uint m0 = (uint)get_group_id(1) * TM, j0 = (uint)get_group_id(0) * TN;                         \
-    wide_t acc[RM], total[RM];                                                                     \
-    uint bad = 0u;                                                                                 \
+    wide_t acc[RM], totals[RM];                                                                    \
+    uint bad = 0u, away = AWAY;                                                                    \
     float ra[NA], rb[NB];                                                                          \
     UNROLL for (uint i = 0u; i < RM; i++) {                                                        \
         acc[i] = (wide_t)(0.0f);                                                                   \
-        total[i] = (wide_t)(0.0f);                                                                 \
+        TOTAL(i) = (wide_t)(0.0f);                                                                 \
     }
 
 #define MULTIPLY(half)                                                                             \
@@ -123,7 +132,7 @@ typedef float rows_t;
 /* CHUNK: the chain of a chunk joins the total. */
 #define END_CHUNK                                                                                  \
     UNROLL for (uint i = 0u; i < RM; i++) {                                                        \
-        total[i] = fma(acc[i], (wide_t)(one), total[i]);                                           \
+        TOTAL(i) = fma(acc[i], (wide_t)(one), TOTAL(i));                                           \
         acc[i] = (wide_t)(0.0f);                                                                   \
     }
 
@@ -172,17 +181,17 @@ typedef float rows_t;
         bool add = (done >> l & 1u) != 0u;                                                         \
         if (carry && add) {                                                                        \
             UNROLL for (uint i = 0u; i < RM; i++) {                                                \
-                total[i] = fma(total[i], (wide_t)(one), level[l][i]);                              \
+                TOTAL(i) = fma(TOTAL(i), (wide_t)(one), level[l][i]);                              \
             }                                                                                      \
         } else if (carry) {                                                                        \
             UNROLL for (uint i = 0u; i < RM; i++) {                                                \
-                level[l][i] = total[i];                                                            \
+                level[l][i] = TOTAL(i);                                                            \
             }                                                                                      \
         }                                                                                          \
         carry = carry && add;                                                                      \
     }                                                                                              \
     UNROLL for (uint i = 0u; i < RM; i++) {                                                        \
-        total[i] = (wide_t)(0.0f);                                                                 \
+        TOTAL(i) = (wide_t)(0.0f);                                                                 \
     }                                                                                              \
     done++;
 #else
@@ -343,7 +352,7 @@ __kernel GROUP void conv_tile(RD(x), RD(flow), RD(w), RD(b), WR(y), WR8(index), 
     UNROLL for (uint i = 0u; i < RM; i++) {
         uint m = m0 + ty * RM + i;
         UNROLL for (uint c = 0u; c < RN; c += 4u) {
-            float4 r = QUAD(total[i], c);
+            float4 r = QUAD(TOTAL(i), c);
             uint j = COLUMN(c);
             if (m >= M || j >= columns) {
                 continue;
@@ -427,7 +436,7 @@ __kernel GROUP void grad_x_tile(RD(gy), RD(w), WR(gx), RDI(pixels), uint M, uint
     UNROLL for (uint i = 0u; i < RM; i++) {
         uint m = m0 + ty * RM + i;
         UNROLL for (uint c = 0u; c < RN; c += 4u) {
-            float4 r = QUAD(total[i], c);
+            float4 r = QUAD(TOTAL(i), c);
             uint n = COLUMN(c);
             float v[4] = {stn_snap_g(r.x), stn_snap_g(r.y), stn_snap_g(r.z), stn_snap_g(r.w)};
             UNROLL for (uint q = 0u; q < 4u; q++) {
@@ -541,13 +550,13 @@ __kernel GROUP void conv_grad_w_tile(RD(gy), RD(flow), RD8(index), RD(x), WR(par
         END_SHARD
     }
     UNROLL for (uint i = 0u; i < RM; i++) {
-        total[i] = level[LEVELS - 1u][i];
+        TOTAL(i) = level[LEVELS - 1u][i];
     }
 #endif
     UNROLL for (uint i = 0u; i < RM; i++) {
         uint m = m0 + ty * RM + i;
         UNROLL for (uint c = 0u; c < RN; c += 4u) {
-            float4 r = QUAD(total[i], c);
+            float4 r = QUAD(TOTAL(i), c);
             float v[4] = {r.x, r.y, r.z, r.w};
             uint j = COLUMN(c);
             UNROLL for (uint q = 0u; q < 4u; q++) {

@@ -38,11 +38,11 @@ gpu_tile gpu_tile_choose(const stn_device *device, uint64_t m, uint64_t n, uint6
     return tiles[last];
 }
 
-/* An H100 has registers for three groups of the largest tile at a time, if its compiler, which
+/* An H100 has registers for four groups of the largest tile at a time, if its compiler, which
  * would take a few more, is told so. It listens only where a kernel does not require a size of
  * group. */
 #define LARGEST_TILE (64u * 128u)
-#define NV_THREE_GROUPS " -DANY_GROUP -cl-nv-maxrregcount=168"
+#define NV_FOUR_GROUPS " -DANY_GROUP -cl-nv-maxrregcount=128"
 
 void gpu_tile_name(const stn_kernel *k, gpu_tile t, gpu_variant v, char text[GPU_OPTIONS]) {
     const char *const names[] = {"FLOW", "LEVELS", "INSIDE", "LINEAR", "TURNED", "WHOLE"};
@@ -54,7 +54,7 @@ void gpu_tile_name(const stn_kernel *k, gpu_tile t, gpu_variant v, char text[GPU
         }
     }
     if (k->device->nv_options && t.tm * t.tn == LARGEST_TILE) {
-        (void)snprintf(text + n, GPU_OPTIONS - (size_t)n, NV_THREE_GROUPS);
+        (void)snprintf(text + n, GPU_OPTIONS - (size_t)n, NV_FOUR_GROUPS);
     }
 }
 
@@ -77,14 +77,14 @@ ocl_range gpu_tile_range(gpu_tile t, uint64_t m, uint64_t n, uint64_t products) 
                        {items_across(t), items_down(t), 1}};
 }
 
-/* A group loads both slices of every term. An item holds two sums of RM x RN outputs, its share of
- * the slice in flight and a row and column of the slice at work; a group two slices with padded
- * rows. */
+/* A group loads both slices of every term. An item holds the sums of RM x RN outputs, and up to 32
+ * outputs their totals too, its share of the slice in flight and a row and column of the slice at
+ * work; a group two slices with padded rows. */
 ocl_tile_work gpu_tile_work(gpu_tile t, uint64_t flops, uint64_t terms) {
     uint32_t slice = gpu_tile_slice(t);
     uint32_t shares = (t.tm + t.tn) * slice / (items_across(t) * items_down(t));
-    return (ocl_tile_work){flops, terms * (t.tm + t.tn) * 4u,
-                           2u * t.rm * t.rn + shares + t.rm + t.rn,
+    uint32_t sums = t.rm * t.rn > 32u ? t.rm * t.rn : 2u * t.rm * t.rn;
+    return (ocl_tile_work){flops, terms * (t.tm + t.tn) * 4u, sums + shares + t.rm + t.rn,
                            2u * slice * (t.tm + 4u + t.tn + 4u) * 4u};
 }
 
