@@ -406,7 +406,8 @@ __kernel GROUP void grad_x_tile(RD(gy), RD(w), WR(gx), RDI(pixels), uint M, uint
     GO(gy), GO(w), GO(gx), GO(pixels);
     TILE uint4 pixel = as_uint4(vload4(get_group_id(2), pixels));
     uint nw = pixel.z & 0xffffu, met = (pixel.z >> 16) * nw;
-    uint terms = O * met;
+    /* As if not known to be products: else every address of a slice is made of two. */
+    uint image = O * OP + away, row = taps + away, terms = O * met;
     met = met > 0u ? met : 1u; /* as a divisor, of terms that no sum takes */
     nw = nw > 0u ? nw : 1u;
     uint inverse_met = INVERSE(met), inverse_nw = INVERSE(nw);
@@ -419,13 +420,13 @@ __kernel GROUP void grad_x_tile(RD(gy), RD(w), WR(gx), RDI(pixels), uint M, uint
         UNROLL for (uint i = 0u; i < NB; i++) {                                                    \
             uint n = min(j0 + t / TK + i * STEP, images - 1u);                                     \
             bool in = IN_SLICE(k, end);                                                            \
-            float v = gy[in ? n * O * OP + from : 0u];                                             \
+            float v = gy[in ? n * image + from : 0u];                                              \
             rb[i] = in ? v : 0.0f;                                                                 \
         }                                                                                          \
         UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
             uint m = min(m0 + t / TK + i * STEP, M - 1u);                                          \
             bool in = IN_SLICE(k, end);                                                            \
-            float v = w[in ? m * taps + weight : 0u];                                              \
+            float v = w[in ? m * row + weight : 0u];                                              \
             ra[i] = in ? v : 0.0f;                                                                 \
         }                                                                                          \
     }
