@@ -69,6 +69,23 @@ Test(mem, fails_after_the_given_number) {
     stn__free(g);
 }
 
+Test(mem, large_blocks_begin_at_a_huge_page) {
+    const uint64_t huge = UINT64_C(2) << 20, sizes[] = {huge, huge + 1, 3 * huge - 1};
+    for (int i = 0; i < 3; i++) {
+        char *block = stn__alloc_aligned(sizes[i], 64);
+        cr_assert(block != NULL && (uintptr_t)block % huge == 0);
+        memset(block, 1, sizes[i]);
+        stn__free(block);
+    }
+    void *more = stn__alloc_aligned(huge, 2 * huge);
+    cr_expect(more != NULL && (uintptr_t)more % (2 * huge) == 0);
+    stn__free(more);
+    cr_expect_null(stn__alloc_aligned(PTRDIFF_MAX, 64));
+    stn__alloc_fail_after(0);
+    cr_expect_null(stn__alloc_aligned(huge, 64));
+    stn__alloc_fail_after(-1);
+}
+
 static void *allocate_many(void *failures) {
     for (int i = 0; i < 10000; i++) {
         void *block = stn__alloc(16);

@@ -89,7 +89,7 @@ bool stn__grow(void **array, uint64_t *cap, uint64_t n, uint64_t size) {
  * than the first table of translations holds in pages of 4 KiB. Only a wish: a system may refuse. */
 static void *huge_pages(uint64_t bytes) {
     void *ptr = NULL;
-    if (posix_memalign(&ptr, HUGE_PAGE, (size_t)bytes) != 0) {
+    if (posix_memalign(&ptr, (size_t)HUGE_PAGE, (size_t)bytes) != 0) {
         return NULL;
     }
 #ifdef MADV_HUGEPAGE
