@@ -85,8 +85,8 @@ bool stn__grow(void **array, uint64_t *cap, uint64_t n, uint64_t size) {
     return true;
 }
 
-/* Buffers of tensors begin at a huge page and ask for them: a step walks through tens of MiB, more
- * than the first table of translations holds in pages of 4 KiB. Only a wish: a system may refuse. */
+/* Buffers of tensors begin at a huge page and ask for such: a step walks through tens of MiB, and
+ * translations of pages of 4 KiB would not stay in the processor. A system may refuse. */
 static void *huge_pages(uint64_t bytes) {
     void *ptr = NULL;
     if (posix_memalign(&ptr, (size_t)HUGE_PAGE, (size_t)bytes) != 0) {
