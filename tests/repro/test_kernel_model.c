@@ -89,7 +89,7 @@ Test(kernel_model, convolution) {
     cr_assert_eq(l.loads, l.groups * length * floats(64 + 128));
     cr_assert_eq(l.group[0] * l.group[1] * l.group[2], 128);
     cr_assert_eq(l.local_bytes, 2 * 8 * floats(68 + 132));
-    cr_assert_eq(l.registers, 128 + 12 + 16); /* sums, slice in flight, slice at work */
+    cr_assert_eq(l.registers, 64 + 12 + 16); /* sums, slice in flight, slice at work */
 }
 
 Test(kernel_model, weight_gradient) {
