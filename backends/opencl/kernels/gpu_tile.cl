@@ -100,8 +100,8 @@ typedef float rows_t;
 #define LANE_X(t) ((t) / 32u % (NX / LX) * LX + IN_X(t))
 #define LANE_Y(t) ((t) / 32u / (NX / LX) * (32u / LX) + IN_Y(t))
 
-/* Totals are touched once a chunk: where an item has 64 of them they shall lie in its memory instead
- * of half of its registers, as arrays do whose index a compiler does not know. AWAY is 0. */
+/* Totals are touched once a chunk: where an item has 64 of them they shall lie in its memory, as
+ * arrays do whose index a compiler does not know, and not in half of its registers. AWAY is 0. */
 #if RM * RN > 32
 #define AWAY (as_uint(one) & 1u)
 #else
@@ -426,7 +426,7 @@ __kernel GROUP void grad_x_tile(RD(gy), RD(w), WR(gx), RDI(pixels), uint M, uint
         UNROLL for (uint i = 0u; i < NA; i++) {                                                    \
             uint m = min(m0 + t / TK + i * STEP, M - 1u);                                          \
             bool in = IN_SLICE(k, end);                                                            \
-            float v = w[in ? m * row + weight : 0u];                                              \
+            float v = w[in ? m * row + weight : 0u];                                               \
             ra[i] = in ? v : 0.0f;                                                                 \
         }                                                                                          \
     }
