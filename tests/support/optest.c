@@ -163,17 +163,18 @@ static struct {
 } made;
 
 static int32_t generate(const optest_case *c, image *m, stn_err *err) {
-    if (made.bytes == NULL || memcmp(&made.of, c, sizeof *c) != 0) {
-        STN_TRY(put_operands(c, NULL, m, err));
-        free(made.bytes);
-        made.of = *c;
-        made.bytes = malloc(m->workspace);
-        if (made.bytes == NULL) {
-            return stn_fail(err, STN_E_NOMEM, "%s: no memory", c->name);
-        }
-        memcpy(made.bytes, m->bytes, m->workspace);
+    if (made.bytes != NULL && memcmp(&made.of, c, sizeof *c) == 0) {
+        memcpy(m->bytes, made.bytes, m->workspace);
+        return STN_OK;
     }
-    memcpy(m->bytes, made.bytes, m->workspace);
+    STN_TRY(put_operands(c, NULL, m, err));
+    free(made.bytes);
+    made.of = *c;
+    made.bytes = malloc(m->workspace);
+    if (made.bytes == NULL) {
+        return stn_fail(err, STN_E_NOMEM, "%s: no memory", c->name);
+    }
+    memcpy(made.bytes, m->bytes, m->workspace);
     return STN_OK;
 }
 

@@ -99,7 +99,8 @@ typedef struct optest_result {
 
 /* Runs a case with poisoned outputs and with canaries around every operand. E_MISMATCH if the
  * kernel writes outside, changes an input or a row past count, or leaves padding channels of NC16
- * other than +0; E_UNSUPPORTED if the device answers no. */
+ * other than +0; E_UNSUPPORTED if the device answers no. One thread at a time: the operands of the
+ * last case are kept for its next run. */
 int32_t optest_run(optest_dev *dev, const optest_case *c, optest_result *result, stn_err *err);
 /* The same with data of the caller: in[i] is NCHW row-major, NULL keeps the generated data. */
 int32_t optest_run_data(optest_dev *dev, const optest_case *c, const void *const *in,

@@ -10,7 +10,7 @@
 #include "conv_held.h"
 
 #define UNIT_PIXELS 1024u
-#define HELD_UNIT_PIXELS 2048u /* they keep no sums */
+#define HELD_UNIT_PIXELS 2048u /* of conv_held.h, which keeps no sums */
 #define PART_BYTES (28u << 10)
 
 /* Chooses the unit so that there are a few for every thread and at least 64 pixels in each. */

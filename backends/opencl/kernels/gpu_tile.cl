@@ -406,7 +406,8 @@ __kernel GROUP void grad_x_tile(RD(gy), RD(w), WR(gx), RDI(pixels), uint M, uint
     GO(gy), GO(w), GO(gx), GO(pixels);
     TILE uint4 pixel = as_uint4(vload4(get_group_id(2), pixels));
     uint nw = pixel.z & 0xffffu, met = (pixel.z >> 16) * nw;
-    /* As if not known to be products: else every address of a slice is made of two. */
+    /* `away` keeps compilers from taking common factors out of an address: that makes two products
+     * of one for every value of a slice. */
     uint image = O * OP + away, row = taps + away, terms = O * met;
     met = met > 0u ? met : 1u; /* as a divisor, of terms that no sum takes */
     nw = nw > 0u ? nw : 1u;

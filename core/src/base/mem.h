@@ -21,7 +21,7 @@ void *stn__realloc(void *ptr, uint64_t bytes);
 /* Room for n elements of `size` bytes in a growing array: *cap doubles as needed. On failure false,
  * and the array stays as it was. */
 bool stn__grow(void **array, uint64_t *cap, uint64_t n, uint64_t size);
-/* align: a power of two; 0 means 16. */
+/* align: a power of two; 0 means 16. Aligned blocks of 2 MiB and more ask for huge pages. */
 void *stn__alloc_aligned(uint64_t bytes, uint64_t align);
 void stn__free(void *ptr);
 
