@@ -156,30 +156,25 @@ static int32_t put_operands(const optest_case *c, const void *const *in, image *
     return STN_OK;
 }
 
-/* The generated operands of the last case: a case runs on one device after another. */
-static struct {
-    optest_case of;
-    uint8_t *bytes;
-} made;
-
-static int32_t generate(const optest_case *c, image *m, stn_err *err) {
-    if (made.bytes != NULL && memcmp(&made.of, c, sizeof *c) == 0) {
-        memcpy(m->bytes, made.bytes, m->workspace);
+/* The generated operands, of the last run if that was of this case. */
+static int32_t generate(const optest_case *c, optest_operands *kept, image *m, stn_err *err) {
+    if (kept->bytes != NULL && memcmp(&kept->of, c, sizeof *c) == 0) {
+        memcpy(m->bytes, kept->bytes, m->workspace);
         return STN_OK;
     }
     STN_TRY(put_operands(c, NULL, m, err));
-    free(made.bytes);
-    made.of = *c;
-    made.bytes = malloc(m->workspace);
-    if (made.bytes == NULL) {
+    free(kept->bytes);
+    kept->of = *c;
+    kept->bytes = malloc(m->workspace);
+    if (kept->bytes == NULL) {
         return stn_fail(err, STN_E_NOMEM, "%s: no memory", c->name);
     }
-    memcpy(made.bytes, m->bytes, m->workspace);
+    memcpy(kept->bytes, m->bytes, m->workspace);
     return STN_OK;
 }
 
-static int32_t build_image(const optest_case *c, const void *const *in, uint64_t workspace,
-                           image *m, stn_err *err) {
+static int32_t build_image(const optest_case *c, const void *const *in, optest_operands *kept,
+                           uint64_t workspace, image *m, stn_err *err) {
     lay_out(c, workspace, m);
     m->bytes = malloc(m->size);
     m->before = malloc(m->size);
@@ -187,7 +182,7 @@ static int32_t build_image(const optest_case *c, const void *const *in, uint64_t
         return stn_fail(err, STN_E_NOMEM, "%s: no memory", c->name);
     }
     memset(m->bytes, CANARY, m->size);
-    STN_TRY(in == NULL ? generate(c, m, err) : put_operands(c, in, m, err));
+    STN_TRY(kept != NULL ? generate(c, kept, m, err) : put_operands(c, in, m, err));
     memcpy(m->before, m->bytes, m->size);
     return STN_OK;
 }
@@ -325,8 +320,8 @@ static int32_t collect(const optest_case *c, const image *m, const uint32_t word
     return STN_OK;
 }
 
-int32_t optest_run_data(optest_dev *dev, const optest_case *c, const void *const *in,
-                        optest_result *result, stn_err *err) {
+static int32_t run(optest_dev *dev, const optest_case *c, const void *const *in,
+                   optest_operands *kept, optest_result *result, stn_err *err) {
     const stn_backend *b = dev->backend;
     stn_kernel *kernel = NULL;
     stn_buf *buf = NULL, *flags = NULL;
@@ -335,7 +330,7 @@ int32_t optest_run_data(optest_dev *dev, const optest_case *c, const void *const
     uint32_t words[8];
     memset(result, 0, sizeof *result);
     int32_t status = prepare(dev, c, &kernel, &workspace, err);
-    status = status != STN_OK ? status : build_image(c, in, workspace, &m, err);
+    status = status != STN_OK ? status : build_image(c, in, kept, workspace, &m, err);
     status = status != STN_OK ? status : b->buf_alloc(dev->device, m.size, &buf, err);
     status = status != STN_OK ? status : b->buf_alloc(dev->device, 32, &flags, err);
     status = status != STN_OK ? status : execute(dev, c, kernel, &m, buf, flags, words, err);
@@ -351,7 +346,17 @@ int32_t optest_run_data(optest_dev *dev, const optest_case *c, const void *const
 }
 
 int32_t optest_run(optest_dev *dev, const optest_case *c, optest_result *result, stn_err *err) {
-    return optest_run_data(dev, c, NULL, result, err);
+    return run(dev, c, NULL, NULL, result, err);
+}
+
+int32_t optest_run_data(optest_dev *dev, const optest_case *c, const void *const *in,
+                        optest_result *result, stn_err *err) {
+    return run(dev, c, in, NULL, result, err);
+}
+
+int32_t optest_run_again(optest_dev *dev, const optest_case *c, optest_operands *kept,
+                         optest_result *result, stn_err *err) {
+    return run(dev, c, NULL, kept, result, err);
 }
 
 void optest_free(optest_result *result) {

@@ -99,12 +99,21 @@ typedef struct optest_result {
 
 /* Runs a case with poisoned outputs and with canaries around every operand. E_MISMATCH if the
  * kernel writes outside, changes an input or a row past count, or leaves padding channels of NC16
- * other than +0; E_UNSUPPORTED if the device answers no. One thread at a time: the operands of the
- * last case are kept for its next run. */
+ * other than +0; E_UNSUPPORTED if the device answers no. */
 int32_t optest_run(optest_dev *dev, const optest_case *c, optest_result *result, stn_err *err);
 /* The same with data of the caller: in[i] is NCHW row-major, NULL keeps the generated data. */
 int32_t optest_run_data(optest_dev *dev, const optest_case *c, const void *const *in,
                         optest_result *result, stn_err *err);
+
+/* Operands of a case, for many runs of it one after another; begins as {0}, `bytes` is to be freed.
+ */
+typedef struct optest_operands {
+    optest_case of;
+    uint8_t *bytes;
+} optest_operands;
+/* As optest_run, generating the operands only if the last run with `kept` was of another case. */
+int32_t optest_run_again(optest_dev *dev, const optest_case *c, optest_operands *kept,
+                         optest_result *result, stn_err *err);
 void optest_free(optest_result *result);
 
 /* Bitwise comparison of rows < count (two NaN are equal); text gets the first difference. */
