@@ -80,7 +80,8 @@ Test(mem, large_blocks_begin_at_a_huge_page) {
     void *more = stn__alloc_aligned(huge, 2 * huge);
     cr_expect(more != NULL && (uintptr_t)more % (2 * huge) == 0);
     stn__free(more);
-    cr_expect_null(stn__alloc_aligned(PTRDIFF_MAX, 64));
+    cr_expect_null(stn__alloc_aligned((uint64_t)PTRDIFF_MAX - 63, 64));
+    cr_expect_null(stn__alloc_aligned(UINT64_MAX, 64));
     stn__alloc_fail_after(0);
     cr_expect_null(stn__alloc_aligned(huge, 64));
     stn__alloc_fail_after(-1);

@@ -87,29 +87,31 @@ bool stn__grow(void **array, uint64_t *cap, uint64_t n, uint64_t size) {
 
 /* Buffers of tensors begin at a huge page and ask for such: a step walks through tens of MiB, and
  * translations of pages of 4 KiB would not stay in the processor. A system may refuse. */
-static void *huge_pages(uint64_t bytes) {
-    void *ptr = NULL;
-    if (posix_memalign(&ptr, (size_t)HUGE_PAGE, (size_t)bytes) != 0) {
-        return NULL;
-    }
+static void ask_huge_pages(void *ptr, uint64_t bytes) {
 #ifdef MADV_HUGEPAGE
     (void)madvise(ptr, (size_t)bytes, MADV_HUGEPAGE);
+#else
+    (void)ptr, (void)bytes;
 #endif
-    return ptr;
 }
 
 void *stn__alloc_aligned(uint64_t bytes, uint64_t align) {
     if (align <= DEFAULT_ALIGN) {
         return stn__alloc(bytes);
     }
-    if (injected_failure() || bytes > PTRDIFF_MAX || align > PTRDIFF_MAX) {
+    const bool large = bytes >= HUGE_PAGE;
+    const uint64_t begin = large && align < HUGE_PAGE ? HUGE_PAGE : align;
+    if (injected_failure() || begin > PTRDIFF_MAX || bytes > PTRDIFF_MAX - begin) {
         return NULL;
     }
-    if (bytes >= HUGE_PAGE && align <= HUGE_PAGE) {
-        return counted(huge_pages(bytes));
-    }
     void *ptr = NULL;
-    return posix_memalign(&ptr, (size_t)align, at_least_one(bytes)) == 0 ? counted(ptr) : NULL;
+    if (posix_memalign(&ptr, (size_t)begin, at_least_one(bytes)) != 0) {
+        return NULL;
+    }
+    if (large) {
+        ask_huge_pages(ptr, bytes);
+    }
+    return counted(ptr);
 }
 
 void stn__free(void *ptr) {
