@@ -4,12 +4,18 @@
  */
 #include "ref.h"
 
-/* Position i of the input that output position o and kernel position k meet; false in padding. */
-static bool input_at(uint32_t o, uint32_t k, uint32_t stride, uint32_t pad, uint32_t size,
-                     uint32_t *i) {
-    int64_t at = (int64_t)o * stride + k - pad;
-    *i = (uint32_t)at;
-    return at >= 0 && at < (int64_t)size;
+/* Positions first <= i < end. */
+typedef struct span {
+    uint32_t first, end;
+} span;
+
+/* Kernel positions k that meet the input at o * stride + k - pad from output position o; the others
+ * lie in padding. */
+static span kernel_at(uint32_t o, uint32_t kernel, uint32_t stride, uint32_t pad, uint32_t size) {
+    uint64_t at = (uint64_t)o * stride, past = (uint64_t)size + pad;
+    uint64_t first = at < pad ? pad - at : 0, end = past > at ? past - at : 0;
+    end = end < kernel ? end : kernel;
+    return (span){(uint32_t)(first < end ? first : end), (uint32_t)end};
 }
 
 /* k = (c, kh, kw), chunks of CB channels. */
@@ -17,23 +23,20 @@ static float forward_sum(const cpu_call *call, uint32_t n, uint32_t o, uint32_t 
     const stn_conv_params *p = &call->kernel->params.conv;
     const stn_tensor *x = &call->kernel->in[0], *w = &call->kernel->in[1];
     uint32_t kernel_h = w->dim[2], kernel_w = w->dim[3];
-    uint64_t length = (uint64_t)stn_conv_chunk(kernel_h, kernel_w) * kernel_h * kernel_w;
-    ref_chunk sum = ref_chunk_new(length);
+    span rows = kernel_at(oh, kernel_h, p->stride_h, p->pad_h, x->dim[2]);
+    span cols = kernel_at(ow, kernel_w, p->stride_w, p->pad_w, x->dim[3]);
+    ref_chunk sum = ref_chunk_new(stn_conv_chunk(kernel_h, kernel_w));
     for (uint32_t c = 0; c < x->dim[1]; c++) {
         ref_plane image = ref_in(call, 0, n, c), weight = ref_in(call, 1, o, c);
-        for (uint32_t kh = 0; kh < kernel_h; kh++) {
-            uint32_t h, v;
-            bool in_h = input_at(oh, kh, p->stride_h, p->pad_h, x->dim[2], &h);
-            for (uint32_t kw = 0; kw < kernel_w; kw++) {
-                bool in_w = input_at(ow, kw, p->stride_w, p->pad_w, x->dim[3], &v);
-                if (in_h && in_w) {
-                    ref_chunk_term(&sum, ref_at(image, (size_t)h * x->dim[3] + v),
-                                   ref_at(weight, (size_t)kh * kernel_w + kw));
-                } else {
-                    ref_chunk_skip(&sum);
-                }
+        for (uint32_t kh = rows.first; kh < rows.end; kh++) {
+            uint32_t h = oh * p->stride_h + kh - p->pad_h;
+            for (uint32_t kw = cols.first; kw < cols.end; kw++) {
+                uint32_t v = ow * p->stride_w + kw - p->pad_w;
+                ref_chunk_add(&sum, ref_at(image, (size_t)h * x->dim[3] + v),
+                              ref_at(weight, (size_t)kh * kernel_w + kw));
             }
         }
+        ref_chunk_count(&sum);
     }
     return ref_chunk_total(&sum);
 }
@@ -53,36 +56,36 @@ static void forward_plane(const cpu_call *call, uint32_t task) {
     }
 }
 
-/* Position o of the output gradient whose window meets input position i at kernel position k. */
-static bool output_at(uint32_t i, uint32_t k, uint32_t stride, uint32_t pad, uint32_t size,
-                      uint32_t *o) {
-    *o = (i + pad - k) / stride; /* wraps before the first window, and is not used then */
-    return i + pad >= k && (i + pad - k) % stride == 0 && *o < size;
+/* Output positions o whose windows hold input position i, at kernel position i + pad - o * stride.
+ */
+static span outputs_of(uint32_t i, uint32_t kernel, uint32_t stride, uint32_t pad, uint32_t size) {
+    uint32_t last = i + pad, end = last / stride + 1;
+    uint32_t first = last < kernel ? 0 : (last - kernel) / stride + 1;
+    end = end < size ? end : size;
+    return (span){first < end ? first : end, end};
 }
 
 /* Forward convolution of the dilated, padded gradient with the weights turned by 180 degrees:
- * k = (o, kh', kw') with kh = KH-1-kh', chunks of CB output channels. */
+ * k = (o, kh', kw') with kh = KH-1-kh', chunks of CB output channels. Of a channel these are the
+ * outputs that the input reached, in their order. */
 static float grad_x_sum(const cpu_call *call, uint32_t n, uint32_t c, uint32_t h, uint32_t v) {
     const stn_conv_params *p = &call->kernel->params.conv;
     const stn_tensor *gy = &call->kernel->in[0], *w = &call->kernel->in[1];
     uint32_t kernel_h = w->dim[2], kernel_w = w->dim[3];
-    uint64_t length = (uint64_t)stn_conv_chunk(kernel_h, kernel_w) * kernel_h * kernel_w;
-    ref_chunk sum = ref_chunk_new(length);
+    span rows = outputs_of(h, kernel_h, p->stride_h, p->pad_h, gy->dim[2]);
+    span cols = outputs_of(v, kernel_w, p->stride_w, p->pad_w, gy->dim[3]);
+    ref_chunk sum = ref_chunk_new(stn_conv_chunk(kernel_h, kernel_w));
     for (uint32_t o = 0; o < gy->dim[1]; o++) {
         ref_plane grad = ref_in(call, 0, n, o), weight = ref_in(call, 1, o, c);
-        for (uint32_t kh = kernel_h; kh-- > 0;) {
-            uint32_t oh, ow;
-            bool in_h = output_at(h, kh, p->stride_h, p->pad_h, gy->dim[2], &oh);
-            for (uint32_t kw = kernel_w; kw-- > 0;) {
-                bool in_w = output_at(v, kw, p->stride_w, p->pad_w, gy->dim[3], &ow);
-                if (in_h && in_w) {
-                    ref_chunk_term(&sum, ref_at(grad, (size_t)oh * gy->dim[3] + ow),
-                                   ref_at(weight, (size_t)kh * kernel_w + kw));
-                } else {
-                    ref_chunk_skip(&sum);
-                }
+        for (uint32_t oh = rows.first; oh < rows.end; oh++) {
+            uint32_t kh = h + p->pad_h - oh * p->stride_h;
+            for (uint32_t ow = cols.first; ow < cols.end; ow++) {
+                uint32_t kw = v + p->pad_w - ow * p->stride_w;
+                ref_chunk_add(&sum, ref_at(grad, (size_t)oh * gy->dim[3] + ow),
+                              ref_at(weight, (size_t)kh * kernel_w + kw));
             }
         }
+        ref_chunk_count(&sum);
     }
     return ref_chunk_total(&sum);
 }
@@ -104,27 +107,35 @@ typedef struct tap {
     uint32_t o, c, kh, kw, first, end;
 } tap;
 
+/* Output positions o < outputs that see the input, o * stride + k - pad, through kernel position k.
+ */
+static span outputs_at(uint32_t k, uint32_t outputs, uint32_t stride, uint32_t pad, uint32_t size) {
+    uint32_t first = k < pad ? (pad - k + stride - 1) / stride : 0;
+    uint64_t past = (uint64_t)size + pad;
+    uint64_t end = past > k ? (past - k - 1) / stride + 1 : 0;
+    end = end < outputs ? end : outputs;
+    return (span){first < end ? first : (uint32_t)end, (uint32_t)end};
+}
+
 /* k = (n, oh, ow) over the images of a shard, chunks of G images. */
 static float grad_w_shard(const cpu_call *call, const tap *t) {
     const stn_conv_params *p = &call->kernel->params.conv;
     const stn_tensor *gy = &call->kernel->in[0], *x = &call->kernel->in[1];
     uint32_t out_h = gy->dim[2], out_w = gy->dim[3];
-    ref_chunk sum = ref_chunk_new((uint64_t)stn_wgrad_chunk(out_h, out_w) * out_h * out_w);
+    span rows = outputs_at(t->kh, out_h, p->stride_h, p->pad_h, x->dim[2]);
+    span cols = outputs_at(t->kw, out_w, p->stride_w, p->pad_w, x->dim[3]);
+    ref_chunk sum = ref_chunk_new(stn_wgrad_chunk(out_h, out_w));
     for (uint32_t n = t->first; n < t->end; n++) {
         ref_plane grad = ref_in(call, 0, n, t->o), image = ref_in(call, 1, n, t->c);
-        for (uint32_t oh = 0; oh < out_h; oh++) {
-            uint32_t h, v;
-            bool in_h = input_at(oh, t->kh, p->stride_h, p->pad_h, x->dim[2], &h);
-            for (uint32_t ow = 0; ow < out_w; ow++) {
-                bool in_w = input_at(ow, t->kw, p->stride_w, p->pad_w, x->dim[3], &v);
-                if (in_h && in_w) {
-                    ref_chunk_term(&sum, ref_at(grad, (size_t)oh * out_w + ow),
-                                   ref_at(image, (size_t)h * x->dim[3] + v));
-                } else {
-                    ref_chunk_skip(&sum);
-                }
+        for (uint32_t oh = rows.first; oh < rows.end; oh++) {
+            uint32_t h = oh * p->stride_h + t->kh - p->pad_h;
+            for (uint32_t ow = cols.first; ow < cols.end; ow++) {
+                uint32_t v = ow * p->stride_w + t->kw - p->pad_w;
+                ref_chunk_add(&sum, ref_at(grad, (size_t)oh * out_w + ow),
+                              ref_at(image, (size_t)h * x->dim[3] + v));
             }
         }
+        ref_chunk_count(&sum);
     }
     return ref_chunk_total(&sum);
 }

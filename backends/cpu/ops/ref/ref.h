@@ -72,9 +72,10 @@ void ref_clear_padding(const cpu_call *call, uint32_t i, uint32_t rows);
 
 /* ---- C4 ------------------------------------------------------------------------------------- */
 
-/* CHUNK: add terms one by one with chunk_term, read with chunk_total. */
+/* CHUNK: add terms, count them (one by one, or a channel of a convolution at a time), and read the
+ * sum with chunk_total. Terms that are zero by definition (padding) are counted, not added. */
 typedef struct ref_chunk {
-    uint64_t length, used; /* L; terms in the current partial sum */
+    uint64_t length, used; /* L; what was counted since the last partial sum */
     float total, part;
     uint32_t full; /* 1 once `total` holds the first partial sum */
 } ref_chunk;
@@ -91,18 +92,19 @@ static inline void ref_chunk_close(ref_chunk *sum) {
     sum->used = 0;
 }
 
-static inline void ref_chunk_term(ref_chunk *sum, float a, float b) {
+static inline void ref_chunk_add(ref_chunk *sum, float a, float b) {
     sum->part = fmaf(a, b, sum->part);
+}
+
+static inline void ref_chunk_count(ref_chunk *sum) {
     if (++sum->used == sum->length) {
         ref_chunk_close(sum);
     }
 }
 
-/* Counts terms that are zero by definition (padding) without computing them. */
-static inline void ref_chunk_skip(ref_chunk *sum) {
-    if (++sum->used == sum->length) {
-        ref_chunk_close(sum);
-    }
+static inline void ref_chunk_term(ref_chunk *sum, float a, float b) {
+    ref_chunk_add(sum, a, b);
+    ref_chunk_count(sum);
 }
 
 static inline float ref_chunk_total(ref_chunk *sum) {
