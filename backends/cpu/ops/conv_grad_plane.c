@@ -8,6 +8,8 @@
  * are cut into pieces, the lowest first: a pixel meets the lower rows of the kernel in the earlier
  * rows of the gradient.
  */
+#include "conv_grad_plane.h"
+#include "conv_grad_x_few.h"
 #include "gradient_bits.h"
 #include "slide.h"
 
@@ -252,40 +254,45 @@ static void end_chunk(const plane *p, uint32_t image) {
     }
 }
 
-static void store_row(const plane *p, const float *from, float *to, uint32_t lanes, vi *seen) {
+static void store_row(const map_addr *x, const float *from, float *to, uint32_t lanes, vi *seen) {
     const vf v = v_keep(vm_first(lanes), v_snap(v_load(from), v_set1(STN_LIM_G)));
     *seen = v_seen(*seen, v);
-    if (p->x.step == 1) {
+    if (x->step == 1) {
         v_store_some(to, v, lanes);
         return;
     }
     float lane[LANES];
     v_store(lane, v);
     for (uint32_t i = 0; i < lanes; i++) {
-        to[i * p->x.step] = lane[i];
+        to[i * x->step] = lane[i];
     }
 }
 
-static void store_image(const plane *p, uint32_t i, float *image) {
-    const conv_geom *g = &p->g;
-    const float *from = p->totals + i * p->image_size + (uint64_t)g->ph * LANES;
+void ISA(plane_clear)(const cpu_call *call, const map_addr *x, uint32_t n) {
+    if (x->step > 1) {
+        memset((float *)call->out[0] + n * x->image, 0, x->image * sizeof(float));
+    }
+}
+
+void ISA(plane_store)(const cpu_call *call, const conv_geom *g, const map_addr *x, uint32_t n,
+                      const float *sums, uint64_t strip_size, uint32_t top, uint32_t rows) {
+    float *image = (float *)call->out[0] + n * x->image + (uint64_t)top * g->w * x->step;
     vi seen = vi_set1(0);
     for (uint32_t c = 0; c < g->c; c++) {
-        for (uint32_t s = 0; s < p->strips; s++, from += p->strip_size) {
-            float *to = image + map_channel(&p->x, c) + (uint64_t)s * LANES * p->x.step;
-            for (uint32_t h = 0; h < g->h; h++) {
-                store_row(p, from + (uint64_t)h * LANES, to + (uint64_t)h * g->w * p->x.step,
+        for (uint32_t s = 0; s < blocks_of(g->w); s++, sums += strip_size) {
+            float *to = image + map_channel(x, c) + (uint64_t)s * LANES * x->step;
+            for (uint32_t h = 0; h < rows; h++) {
+                store_row(x, sums + (uint64_t)h * LANES, to + (uint64_t)h * g->w * x->step,
                           min_u32(LANES, g->w - s * LANES), &seen);
             }
         }
     }
-    flag_seen(p->call, seen);
+    flag_seen(call, seen);
 }
 
 static void plane_task(void *user, uint32_t task, uint32_t thread) {
     const plane p = plane_local(user, thread);
     const uint32_t first = task * p.images, images = min_u32(p.images, p.rows - first);
-    float *gx = (float *)p.call->out[0] + first * p.x.image;
     memset(p.kernel, 0, p.g.kh * p.line * sizeof *p.kernel);
     memset(p.frames, 0, p.pieces * p.frame * sizeof *p.frames);
     memset(p.sums, 0, images * p.image_size * sizeof *p.sums);
@@ -305,31 +312,60 @@ static void plane_task(void *user, uint32_t task, uint32_t thread) {
             }
         }
     }
-    if (p.x.step > 1) {
-        memset(gx, 0, images * p.x.image * sizeof *gx); /* lanes past C */
-    }
     for (uint32_t i = 0; i < images; i++) {
-        store_image(&p, i, gx + i * p.x.image);
+        const float *totals = p.totals + i * p.image_size + (uint64_t)p.g.ph * LANES;
+        ISA(plane_clear)(p.call, &p.x, first + i);
+        ISA(plane_store)(p.call, &p.g, &p.x, first + i, totals, p.strip_size, 0, p.g.h);
     }
 }
 
+static void run_bits(plane *p) {
+    p->to.first = p->first;
+    for (uint32_t s = 0; s < p->strips; s++) {
+        p->strip[s] = strip_at(p, s);
+        p->first[s] = p->strip[s].first;
+        for (uint32_t m = 0; m < p->words; m++) {
+            p->keep[s * p->words + m] = kept_bits(p, s, m);
+        }
+    }
+    for (uint32_t i = 0; i < p->to.cols; i++) {
+        p->ramp[i] = (int32_t)i * p->to.col_step;
+    }
+    cpu_pool_run(p->call->pool, ceil_div(p->rows, p->images), plane_task, p);
+}
+
+/* What an image takes that has the first one's non-zero gradients, in eighths of a cycle as
+ * measured: each meets every input channel, in one strip or two. */
+static uint64_t bits_cost(const plane *p, float *scratch) {
+    const conv_geom *g = &p->g;
+    uint64_t items = 0;
+    for (uint32_t b = 0; b < blocks_of(g->o); b++) {
+        const grad_block block = grad_block_of(&p->source, 0, b);
+        items += ISA(grad_count)(g, &block, scratch);
+    }
+    return items * g->c * (10 * g->kh + 38) * (LANES + g->kw - 1) / LANES;
+}
+
+/* The first image tells how many gradients are zero. Only the speed depends on it. */
 static void run_plane(const cpu_call *call) {
-    plane p = plane_plan(call->kernel, cpu_pool_threads(call->pool), call->workspace);
+    const uint32_t threads = cpu_pool_threads(call->pool);
+    plane p = plane_plan(call->kernel, threads, call->workspace);
     p.call = call;
     p.source = ISA(grad_source)(&p.g, call);
     p.rows = min_u32(cpu_rows(call), p.g.n);
-    p.to.first = p.first;
-    for (uint32_t s = 0; s < p.strips; s++) {
-        p.strip[s] = strip_at(&p, s);
-        p.first[s] = p.strip[s].first;
-        for (uint32_t m = 0; m < p.words; m++) {
-            p.keep[s * p.words + m] = kept_bits(&p, s, m);
+    if (p.rows > 0 && ISA(few_x_fits)(&p.g)) {
+        carver c = {.base = call->workspace};
+        few_x f = ISA(few_x_plan)(call->kernel, &p.g, threads, &c);
+        if (ISA(few_x_cost)(&f) < bits_cost(&p, f.gz)) {
+            f.call = call;
+            f.source = p.source;
+            f.source.g = &f.g;
+            f.rows = p.rows;
+            ISA(few_x_run)(&f);
+            return;
         }
     }
-    for (uint32_t i = 0; i < p.to.cols; i++) {
-        p.ramp[i] = (int32_t)i * p.to.col_step;
-    }
-    cpu_pool_run(call->pool, ceil_div(p.rows, p.images), plane_task, &p);
+    run_bits(&p);
 }
 
 bool ISA(conv_grad_plane)(const stn_kernel *k, uint32_t threads, cpu_impl *impl) {
@@ -339,7 +375,11 @@ bool ISA(conv_grad_plane)(const stn_kernel *k, uint32_t threads, cpu_impl *impl)
     if (reach >= limit || p.frame * p.pieces >= limit || p.image_size >= limit) {
         return false;
     }
-    impl->workspace = p.bytes;
+    carver all = {0};
+    if (ISA(few_x_fits)(&p.g)) {
+        (void)ISA(few_x_plan)(k, &p.g, threads, &all);
+    }
+    impl->workspace = all.used > p.bytes ? all.used : p.bytes;
     impl->run = run_plane;
     return true;
 }
