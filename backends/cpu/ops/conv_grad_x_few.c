@@ -11,8 +11,8 @@
 #include "conv_grad_plane.h"
 #include "sparse.h"
 
-#define FEW_PIECE 5u /* kernel rows at a time */
-#define FRAME_BYTES (192u << 10)
+#define FEW_PIECE 5u             /* kernel rows at a time */
+#define FRAME_BYTES (160u << 10) /* in the second cache, beside what is read */
 #define AHEAD 48u
 
 bool ISA(few_x_fits)(const conv_geom *g) {
@@ -182,8 +182,8 @@ static void frame_row(const few_x *f, const grad_block *block, uint32_t r, float
         vf v[LANES];
         UNROLL
         for (uint32_t i = 0; i < LANES; i++) {
-            const float *gy = block->gy + row + min_u32(q + i, g->ow - 1) * LANES;
-            const float *y = block->y + (gy - block->gy);
+            const uint64_t at = row + min_u32(q + i, g->ow - 1) * LANES;
+            const float *gy = block->gy + at, *y = act ? block->y + at : gy;
             ask(gy);
             ask(y);
             v[i] = act ? undo_act(g, gy, y) : v_load(gy);
