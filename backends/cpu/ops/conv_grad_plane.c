@@ -34,6 +34,7 @@ typedef struct plane {
     uint32_t col_step, spread; /* input columns: from column to column, and within a window */
     uint32_t strips, words;
     uint32_t pieces, piece_rows, pitch;
+    uint32_t channels;     /* input channels that share a step: 1 or 3 */
     uint32_t left, places; /* columns before the first place; places of a kernel */
     uint64_t line, frame, strip_size, image_size;
     uint32_t chunk; /* output channels of a chunk */
@@ -48,7 +49,7 @@ typedef struct plane {
     float *list;    /* [images][16][to.channel] */
     uint64_t *mask; /* [images][16][to.mask_channel] */
     float *kernel;  /* [KH][line]: weights between zeros */
-    float *frames;  /* [pieces][frame] */
+    float *frames;  /* [channels][pieces][frame] */
     float *sums;    /* [images][C][strips][strip_size] of a chunk */
     float *totals;  /* as sums, of the chunks before */
 } plane;
@@ -114,6 +115,7 @@ static void plane_sizes(plane *p) {
     p->piece_rows = piece_of(g->kh, SLIDE_MAX - (p->lines - 1));
     p->pieces = ceil_div(g->kh, p->piece_rows);
     p->pitch = p->piece_rows + p->lines - 1;
+    p->channels = g->c % 3 == 0 && p->pitch <= SLIDE_THREE ? 3 : 1;
     p->left = g->kw - 1 + p->spread;
     p->places = p->left + LANES + p->spread;
     p->line = (uint64_t)p->places + LANES;
@@ -145,7 +147,8 @@ static void plane_carve(plane *p, uint32_t threads, void *workspace) {
     p->list = carve(&c, lists * p->to.channel * sizeof *p->list);
     p->mask = carve(&c, lists * p->to.mask_channel * sizeof *p->mask);
     p->kernel = carve(&c, threads * (g->kh * p->line + APART) * sizeof *p->kernel);
-    p->frames = carve(&c, threads * (p->pieces * p->frame + APART) * sizeof *p->frames);
+    p->frames =
+        carve(&c, threads * (p->channels * p->pieces * p->frame + APART) * sizeof *p->frames);
     p->sums = carve(&c, threads * p->images * p->image_size * sizeof *p->sums);
     p->totals = carve(&c, threads * p->images * p->image_size * sizeof *p->totals);
     p->bytes = c.used;
@@ -177,7 +180,7 @@ static plane plane_local(const plane *all, uint32_t thread) {
     p.list += images * LANES * p.to.channel;
     p.mask += images * LANES * p.to.mask_channel;
     p.kernel += thread * (p.g.kh * p.line + APART);
-    p.frames += thread * (p.pieces * p.frame + APART);
+    p.frames += thread * (p.channels * p.pieces * p.frame + APART);
     p.sums += images * p.image_size;
     p.totals += images * p.image_size;
     return p;
@@ -208,20 +211,24 @@ static void make_frames(const plane *p, uint32_t o, uint32_t c) {
     for (uint32_t kh = 0; kh < g->kh; kh++) {
         const uint32_t row = kh % p->piece_rows + p->lines - 1;
         const float *from = p->kernel + kh * p->line + p->places;
-        float *to = p->frames + kh / p->piece_rows * p->frame + (uint64_t)row * LANES;
+        float *to = p->frames + (c % p->channels * p->pieces + kh / p->piece_rows) * p->frame +
+                    (uint64_t)row * LANES;
         for (uint32_t i = 0; i < p->places; i++) {
             v_store(to + (uint64_t)i * p->pitch * LANES, v_load(--from));
         }
     }
 }
 
-/* Adds output channel j of the block of image i to the sums of input channel c. */
+/* Adds output channel j of the block of image i to the sums of the input channels from c on that
+ * share a step. */
 static void slide_image(const plane *p, uint32_t i, uint32_t j, uint32_t c) {
     const conv_geom *g = &p->g;
     const uint64_t lane = (uint64_t)i * LANES + j;
     float *sum = p->sums + i * p->image_size + c * p->strips * p->strip_size;
     slide job = {.steps = p->to.rows, .advance = p->advance, .pitch = p->to.cols};
     job.word_step = (uint64_t)(SLIDE_WORD / LANES) * p->to.rows;
+    job.frame_step = p->pieces * p->frame;
+    job.sum_step = p->strips * p->strip_size;
     for (uint32_t s = 0; s < p->strips; s++, sum += p->strip_size) {
         const plane_strip *strip = &p->strip[s];
         const uint64_t start =
@@ -240,7 +247,7 @@ static void slide_image(const plane *p, uint32_t i, uint32_t j, uint32_t c) {
             const uint32_t rows = min_u32(p->piece_rows, g->kh - row) + p->lines - 1;
             job.frame = p->frames + piece * p->frame;
             job.sum = sum + (uint64_t)row * LANES;
-            ISA(slide_kernel)(rows, p->windows)(&job);
+            ISA(slide_kernel)(rows, p->windows, p->channels == 3)(&job);
         }
     }
 }
@@ -294,7 +301,7 @@ static void plane_task(void *user, uint32_t task, uint32_t thread) {
     const plane p = plane_local(user, thread);
     const uint32_t first = task * p.images, images = min_u32(p.images, p.rows - first);
     memset(p.kernel, 0, p.g.kh * p.line * sizeof *p.kernel);
-    memset(p.frames, 0, p.pieces * p.frame * sizeof *p.frames);
+    memset(p.frames, 0, p.channels * p.pieces * p.frame * sizeof *p.frames);
     memset(p.sums, 0, images * p.image_size * sizeof *p.sums);
     memset(p.totals, 0, images * p.image_size * sizeof *p.totals);
     for (uint32_t o = 0; o < p.g.o; o++) {
@@ -302,11 +309,13 @@ static void plane_task(void *user, uint32_t task, uint32_t thread) {
             list_image(&p, first + i, i, o / LANES);
         }
         const bool ends = (o + 1) % p.chunk == 0 || o + 1 == p.g.o;
-        for (uint32_t c = 0; c < p.g.c; c++) {
-            make_frames(&p, o, c);
+        for (uint32_t c = 0; c < p.g.c; c += p.channels) {
+            for (uint32_t i = c; i < c + p.channels; i++) {
+                make_frames(&p, o, i);
+            }
             for (uint32_t i = 0; i < images; i++) {
                 slide_image(&p, i, o % LANES, c);
-                if (ends && c + 1 == p.g.c) {
+                if (ends && c + p.channels == p.g.c) {
                     end_chunk(&p, i);
                 }
             }
@@ -335,7 +344,7 @@ static void run_bits(plane *p) {
 }
 
 /* What an image takes that has the first one's non-zero gradients, in eighths of a cycle as
- * measured: each meets every input channel, in one strip or two. */
+ * measured: each meets the kernel rows of every input channel, in one strip or two. */
 static uint64_t bits_cost(const plane *p, float *scratch) {
     const conv_geom *g = &p->g;
     uint64_t items = 0;
@@ -343,7 +352,8 @@ static uint64_t bits_cost(const plane *p, float *scratch) {
         const grad_block block = grad_block_of(&p->source, 0, b);
         items += ISA(grad_count)(g, &block, scratch);
     }
-    return items * g->c * (10 * g->kh + 38) * (LANES + g->kw - 1) / LANES;
+    const uint64_t each = g->c * 10u * g->kh + g->c / p->channels * 38u;
+    return items * each * (LANES + g->kw - 1) / LANES;
 }
 
 /* The first image tells how many gradients are zero. Only the speed depends on it. */

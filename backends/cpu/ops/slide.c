@@ -13,17 +13,18 @@ VEC void slide_down(float *row, const uint32_t rows, vf a[SLIDE_MAX]) {
     a[rows - 1] = v_load(row + rows * LANES);
 }
 
-VEC void slide_body(const slide *job, const uint32_t rows, const bool windows) {
+VEC void slide_body(const slide *job, const uint32_t rows, const bool windows,
+                    const uint32_t channels) {
     const uint32_t words = windows ? 1 : job->words;
     const uint64_t pitch = windows ? GRAD_RECORD : job->pitch;
     const uint64_t at_pitch = windows ? GRAD_RECORD : job->at_pitch;
     const float *frame = job->frame;
     const ptrdiff_t shift = job->shift;
     float *row = job->sum;
-    vf a[SLIDE_MAX];
+    vf a[3][SLIDE_MAX];
     UNROLL
-    for (uint32_t k = 0; k < rows; k++) {
-        a[k] = v_load(row + k * LANES);
+    for (uint32_t i = 0; i < channels * rows; i++) {
+        a[i / rows][i % rows] = v_load(row + i / rows * job->sum_step + i % rows * LANES);
     }
     for (uint32_t step = 0; step < job->steps; step++) {
         for (uint32_t m = 0; m < words; m++) {
@@ -35,47 +36,60 @@ VEC void slide_body(const slide *job, const uint32_t rows, const bool windows) {
                 const uint32_t i = windows ? bit % LANES : bit;
                 const vf value = v_set1(g[i]);
                 const float *w = frame + (at[i] + shift);
-                /* Pins the address: otherwise one address computation is made per row. */
-                __asm__("" : "+r"(w));
                 UNROLL
-                for (uint32_t k = 0; k < rows; k++) {
-                    a[k] = v_fma(value, v_load(w + k * LANES), a[k]);
+                for (uint32_t c = 0; c < channels; c++, w += job->frame_step) {
+                    /* Pins the address: otherwise one address computation is made per row. */
+                    __asm__("" : "+r"(w));
+                    UNROLL
+                    for (uint32_t k = 0; k < rows; k++) {
+                        a[c][k] = v_fma(value, v_load(w + k * LANES), a[c][k]);
+                    }
                 }
             }
         }
-        if (windows) {
-            slide_down(row, rows, a);
-            slide_down(row + LANES, rows, a);
-            row += 2 * LANES;
-        }
-        for (uint32_t i = 0; !windows && i < job->advance; i++, row += LANES) {
-            slide_down(row, rows, a);
+        for (uint32_t i = 0; i < (windows ? 2 : job->advance); i++, row += LANES) {
+            UNROLL
+            for (uint32_t c = 0; c < channels; c++) {
+                slide_down(row + c * job->sum_step, rows, a[c]);
+            }
         }
     }
     UNROLL
-    for (uint32_t k = 0; k < rows; k++) {
-        v_store(row + k * LANES, a[k]);
+    for (uint32_t i = 0; i < channels * rows; i++) {
+        v_store(row + i / rows * job->sum_step + i % rows * LANES, a[i / rows][i % rows]);
     }
 }
 
-#define SLIDE_COMMON(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#define SLIDE_FEW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #if defined(CPU_ISA_AVX512)
-#define SLIDE_EACH(X) SLIDE_COMMON(X) X(8) X(9) X(10) X(11) X(12)
+#define SLIDE_THREE_EACH(X) SLIDE_FEW(X) X(8)
+#define SLIDE_EACH(X) SLIDE_THREE_EACH(X) X(9) X(10) X(11) X(12)
 #else
-#define SLIDE_EACH(X) SLIDE_COMMON(X)
+#define SLIDE_THREE_EACH(X)
+#define SLIDE_EACH(X) SLIDE_FEW(X)
 #endif
 
 #define SLIDE_DEFINE(rows)                                                                         \
     static __attribute__((noinline)) void slide_lines_##rows(const slide *job) {                   \
-        slide_body(job, rows, false);                                                              \
+        slide_body(job, rows, false, 1);                                                           \
     }                                                                                              \
     static __attribute__((noinline)) void slide_windows_##rows(const slide *job) {                 \
-        slide_body(job, rows, true);                                                               \
+        slide_body(job, rows, true, 1);                                                            \
+    }
+#define SLIDE_THREE_DEFINE(rows)                                                                   \
+    static __attribute__((noinline)) void slide_three_lines_##rows(const slide *job) {             \
+        slide_body(job, rows, false, 3);                                                           \
+    }                                                                                              \
+    static __attribute__((noinline)) void slide_three_windows_##rows(const slide *job) {           \
+        slide_body(job, rows, true, 3);                                                            \
     }
 SLIDE_EACH(SLIDE_DEFINE)
+SLIDE_THREE_EACH(SLIDE_THREE_DEFINE)
 
-slide_fn ISA(slide_kernel)(uint32_t rows, bool windows) {
+slide_fn ISA(slide_kernel)(uint32_t rows, bool windows, bool three) {
 #define SLIDE_ENTRY(rows) [rows] = {slide_lines_##rows, slide_windows_##rows},
-    static const slide_fn kernel[SLIDE_MAX + 1][2] = {SLIDE_EACH(SLIDE_ENTRY)};
-    return kernel[rows][windows];
+#define SLIDE_THREE_ENTRY(rows) [rows] = {slide_three_lines_##rows, slide_three_windows_##rows},
+    static const slide_fn kernel[2][SLIDE_MAX + 1][2] = {
+        {SLIDE_EACH(SLIDE_ENTRY)}, {[0] = {NULL}, SLIDE_THREE_EACH(SLIDE_THREE_ENTRY)}};
+    return kernel[three][rows][windows];
 }

@@ -10,6 +10,8 @@
  * A frame holds the kernel moved to each column that it can have against a strip, so that every
  * load is aligned. For two lines a row of zeros precedes each of them, where the gradients of the
  * lower line point to: a row of terms more, but half as many loops of unforeseeable length.
+ * Three input channels may have a window and a frame each, which share what finding a gradient
+ * costs.
  *
  * Bits tell which gradients are not zero, ascending in contract order.
  */
@@ -18,11 +20,13 @@
 
 #include "fast.h"
 
-/* Most rows of a window. */
+/* Most rows of a window, and of three (0: there are not enough registers). */
 #if defined(CPU_ISA_AVX512)
 #define SLIDE_MAX 12u
+#define SLIDE_THREE 8u
 #else
 #define SLIDE_MAX 7u
+#define SLIDE_THREE 0u
 #endif
 
 #define SLIDE_WORD 64u /* bits of a mask of one line: its columns */
@@ -36,13 +40,15 @@ typedef struct slide {
     ptrdiff_t shift; /* added to every `at` */
     uint32_t steps, words, advance;
     uint64_t pitch, at_pitch, word_step;
-    float *sum; /* [steps * advance + rows][16] */
+    float *sum;                    /* [steps * advance + rows][16] */
+    uint64_t frame_step, sum_step; /* from channel to channel, if there are three */
 } slide;
 
 typedef void (*slide_fn)(const slide *job);
 
-/* The kernel for 1 to SLIDE_MAX rows. With `windows` g, at and mask are grad_windows' records,
- * there is one word, and the pitches and `advance` (2) are implied. */
-slide_fn ISA(slide_kernel)(uint32_t rows, bool windows);
+/* The kernel for 1 to SLIDE_MAX rows, or with `three` for as many channels of 1 to SLIDE_THREE.
+ * With `windows` g, at and mask are grad_windows' records, there is one word, and the pitches and
+ * `advance` (2) are implied. */
+slide_fn ISA(slide_kernel)(uint32_t rows, bool windows, bool three);
 
 #endif
