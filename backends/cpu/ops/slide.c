@@ -69,27 +69,22 @@ VEC void slide_body(const slide *job, const uint32_t rows, const bool windows,
 #define SLIDE_EACH(X) SLIDE_FEW(X)
 #endif
 
-#define SLIDE_DEFINE(rows)                                                                         \
-    static __attribute__((noinline)) void slide_lines_##rows(const slide *job) {                   \
-        slide_body(job, rows, false, 1);                                                           \
+#define SLIDE_DEFINE(name, channels, rows)                                                         \
+    static __attribute__((noinline)) void name##_lines_##rows(const slide *job) {                  \
+        slide_body(job, rows, false, channels);                                                    \
     }                                                                                              \
-    static __attribute__((noinline)) void slide_windows_##rows(const slide *job) {                 \
-        slide_body(job, rows, true, 1);                                                            \
+    static __attribute__((noinline)) void name##_windows_##rows(const slide *job) {                \
+        slide_body(job, rows, true, channels);                                                     \
     }
-#define SLIDE_THREE_DEFINE(rows)                                                                   \
-    static __attribute__((noinline)) void slide_three_lines_##rows(const slide *job) {             \
-        slide_body(job, rows, false, 3);                                                           \
-    }                                                                                              \
-    static __attribute__((noinline)) void slide_three_windows_##rows(const slide *job) {           \
-        slide_body(job, rows, true, 3);                                                            \
-    }
-SLIDE_EACH(SLIDE_DEFINE)
-SLIDE_THREE_EACH(SLIDE_THREE_DEFINE)
+#define SLIDE_DEFINE_ONE(rows) SLIDE_DEFINE(slide_one, 1, rows)
+#define SLIDE_DEFINE_THREE(rows) SLIDE_DEFINE(slide_three, 3, rows)
+SLIDE_EACH(SLIDE_DEFINE_ONE)
+SLIDE_THREE_EACH(SLIDE_DEFINE_THREE)
 
 slide_fn ISA(slide_kernel)(uint32_t rows, bool windows, bool three) {
-#define SLIDE_ENTRY(rows) [rows] = {slide_lines_##rows, slide_windows_##rows},
+#define SLIDE_ONE_ENTRY(rows) [rows] = {slide_one_lines_##rows, slide_one_windows_##rows},
 #define SLIDE_THREE_ENTRY(rows) [rows] = {slide_three_lines_##rows, slide_three_windows_##rows},
     static const slide_fn kernel[2][SLIDE_MAX + 1][2] = {
-        {SLIDE_EACH(SLIDE_ENTRY)}, {[0] = {NULL}, SLIDE_THREE_EACH(SLIDE_THREE_ENTRY)}};
+        {SLIDE_EACH(SLIDE_ONE_ENTRY)}, {[0] = {NULL}, SLIDE_THREE_EACH(SLIDE_THREE_ENTRY)}};
     return kernel[three][rows][windows];
 }
