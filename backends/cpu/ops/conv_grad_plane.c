@@ -1,5 +1,6 @@
 /* CONV_GRAD_X and CONV_BLOCK_GRAD_X with few input channels, or into NCHW: lanes are 16 pixels of a
- * row (slide.h).
+ * row (slide.h), and only gradients that are not zero are taken. Where hardly any is zero
+ * conv_grad_x_few.c takes all terms.
  *
  * A task takes some images. Output channels are outermost, so that the frames of one (output
  * channel, input channel) serve all of them from the first cache; a chunk's sums stay in memory
@@ -343,17 +344,19 @@ static void run_bits(plane *p) {
     cpu_pool_run(p->call->pool, ceil_div(p->rows, p->images), plane_task, p);
 }
 
-/* What an image takes that has the first one's non-zero gradients, in eighths of a cycle as
- * measured: each meets the kernel rows of every input channel, in one strip or two. */
-static uint64_t bits_cost(const plane *p, float *scratch) {
+/* What an image with so many non-zero gradients takes, in eighths of a cycle as measured: each
+ * meets the kernel rows of every input channel, in one strip or two. */
+static uint64_t bits_cost(const plane *p, uint64_t items) {
     const conv_geom *g = &p->g;
-    uint64_t items = 0;
-    for (uint32_t b = 0; b < blocks_of(g->o); b++) {
-        const grad_block block = grad_block_of(&p->source, 0, b);
-        items += ISA(grad_count)(g, &block, scratch);
-    }
     const uint64_t each = g->c * 10u * g->kh + g->c / p->channels * 38u;
     return items * each * (LANES + g->kw - 1) / LANES;
+}
+
+/* Whether conv_grad_x_few.c, which takes all terms, would win if as few gradients as can be were
+ * zero. */
+static bool few_possible(const plane *p) {
+    const uint64_t most = (uint64_t)p->g.o * ISA(grad_most)(&p->g);
+    return ISA(few_x_fits)(&p->g) && ISA(few_x_cost)(&p->g) < bits_cost(p, most);
 }
 
 /* The first image tells how many gradients are zero. Only the speed depends on it. */
@@ -363,10 +366,10 @@ static void run_plane(const cpu_call *call) {
     p.call = call;
     p.source = ISA(grad_source)(&p.g, call);
     p.rows = min_u32(cpu_rows(call), p.g.n);
-    if (p.rows > 0 && ISA(few_x_fits)(&p.g)) {
+    if (p.rows > 0 && few_possible(&p)) {
         carver c = {.base = call->workspace};
         few_x f = ISA(few_x_plan)(call->kernel, &p.g, threads, &c);
-        if (ISA(few_x_cost)(&f) < bits_cost(&p, f.gz)) {
+        if (ISA(few_x_cost)(&p.g) < bits_cost(&p, ISA(grad_count)(&p.source, f.gz))) {
             f.call = call;
             f.source = p.source;
             f.source.g = &f.g;
@@ -386,7 +389,7 @@ bool ISA(conv_grad_plane)(const stn_kernel *k, uint32_t threads, cpu_impl *impl)
         return false;
     }
     carver all = {0};
-    if (ISA(few_x_fits)(&p.g)) {
+    if (few_possible(&p)) {
         (void)ISA(few_x_plan)(k, &p.g, threads, &all);
     }
     impl->workspace = all.used > p.bytes ? all.used : p.bytes;

@@ -1,4 +1,5 @@
-/* Input gradients whose lanes are 16 pixels of a row. */
+/* What input gradients share whose lanes are 16 pixels of a row: conv_grad_plane.c, over those that
+ * are not zero, and conv_grad_x_few.c, over all. */
 #ifndef CPU_OPS_CONV_GRAD_PLANE_H
 #define CPU_OPS_CONV_GRAD_PLANE_H
 

@@ -32,11 +32,7 @@ bool ISA(dense_w_pays)(const grad_w *w) {
     if (!ISA(dense_w_possible)(w) || w->rows == 0) {
         return false;
     }
-    uint64_t count = 0;
-    for (uint32_t b = 0; b < w->out_blocks; b++) {
-        const grad_block block = grad_block_of(&w->source, 0, b);
-        count += ISA(grad_count)(&w->g, &block, w->gz);
-    }
+    const uint64_t count = ISA(grad_count)(&w->source, w->gz);
     return count * DENSE_ONE_IN > w->g.o * pixels_of(&w->g);
 }
 

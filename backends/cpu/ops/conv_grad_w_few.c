@@ -30,11 +30,7 @@ grad_w_few ISA(few_plan)(const grad_w *w, uint32_t threads, carver *c) {
 bool ISA(few_pays)(const grad_w_few *f) {
     const grad_w *w = f->w;
     const conv_geom *g = &w->g;
-    uint64_t items = 0;
-    for (uint32_t b = 0; b < w->out_blocks && w->rows > 0; b++) {
-        const grad_block block = grad_block_of(&w->source, 0, b);
-        items += ISA(grad_count)(g, &block, w->gz);
-    }
+    const uint64_t items = w->rows > 0 ? ISA(grad_count)(&w->source, w->gz) : 0;
     const uint64_t tiles = (uint64_t)f->tap_tiles * f->groups * TILE_P * TILE_V;
     return tiles * pixels_of(g) * 3 < items * g->c * (5 * g->kh + 20);
 }

@@ -256,16 +256,6 @@ static ways ways_of(const grad_x *x, uint64_t items) {
     return cost;
 }
 
-/* Non-zero gradients of the first image. */
-static uint64_t first_items(const grad_x *x) {
-    uint64_t items = 0;
-    for (uint32_t b = 0; b < blocks_of(x->g.o); b++) {
-        const grad_block block = grad_block_of(&x->source, 0, b);
-        items += ISA(grad_count)(&x->g, &block, x->gz);
-    }
-    return items;
-}
-
 static void run_dense(const cpu_call *call, const grad_x *x) {
     carver c = {.base = call->workspace};
     dense d = ISA(dense_plan)(&x->g, cpu_pool_threads(call->pool), &c);
@@ -296,7 +286,7 @@ static void run_grad_x(const cpu_call *call) {
         run_lists(&x);
         return;
     }
-    const ways cost = ways_of(&x, x.rows > 0 ? first_items(&x) : 0);
+    const ways cost = ways_of(&x, x.rows > 0 ? ISA(grad_count)(&x.source, x.gz) : 0);
     if (cost.dense < cost.cache && cost.dense < cost.rows) {
         run_dense(call, &x);
     } else if (cost.rows < cost.cache) {

@@ -1,5 +1,6 @@
-/* CONV_GRAD_X and CONV_BLOCK_GRAD_X of few input channels where most gradients are not zero: lanes
- * are 16 pixels of a row, as in conv_grad_plane.c, and every term is taken. Stride 1.
+/* CONV_GRAD_X and CONV_BLOCK_GRAD_X of few input channels, or into NCHW, where most gradients are
+ * not zero: lanes are 16 pixels of a row, as in conv_grad_plane.c, and every term is taken.
+ * Stride 1.
  *
  * A task is an image, band by band. The gradients of 16 output channels are undone and turned into
  * rows between zeros, of which a tile of FEW_ROWS x 16 pixels reads a vector once for all kernel
@@ -13,10 +14,16 @@
 
 #define FEW_PIECE 5u             /* kernel rows at a time */
 #define FRAME_BYTES (160u << 10) /* in the second cache, beside what is read */
-#define AHEAD 48u
+#define AHEAD 48u                /* vectors that are asked for before they are read */
 
 bool ISA(few_x_fits)(const conv_geom *g) {
     return g->sh == 1 && g->sw == 1 && g->ph < g->kh && g->pw < g->kw;
+}
+
+/* The tiles' terms, and turning the gradients. */
+uint64_t ISA(few_x_cost)(const conv_geom *g) {
+    const uint64_t taps = (uint64_t)g->c * g->kh * g->kw;
+    return g->o * (blocks_of(g->w) * g->h * taps * 10 + (uint64_t)g->oh * g->ow * 16);
 }
 
 few_x ISA(few_x_plan)(const stn_kernel *k, const conv_geom *g, uint32_t threads, carver *c) {
@@ -36,12 +43,6 @@ few_x ISA(few_x_plan)(const stn_kernel *k, const conv_geom *g, uint32_t threads,
     f.sums = carve(c, threads * (f.pixels + APART) * sizeof *f.sums);
     f.totals = carve(c, threads * (f.pixels + APART) * sizeof *f.totals);
     return f;
-}
-
-uint64_t ISA(few_x_cost)(const few_x *f) {
-    const conv_geom *g = &f->g;
-    const uint64_t taps = (uint64_t)g->c * g->kh * g->kw;
-    return g->o * (f->strips * g->h * taps * 10 + (uint64_t)g->oh * g->ow * 16);
 }
 
 /* ---- tiles ---------------------------------------------------------------------------------- */
@@ -167,7 +168,7 @@ static void clear_frame(void *user, uint32_t slot, uint32_t thread) {
     memset(f.at, 0, f.frame * sizeof *f.at);
 }
 
-/* Asks for what comes AHEAD vectors later, perhaps past the end. */
+/* Asks for what is read AHEAD vectors later, perhaps past the end. */
 VEC void ask(const float *p) {
     __builtin_prefetch((const void *)((uintptr_t)p + AHEAD * LANES * sizeof *p));
 }

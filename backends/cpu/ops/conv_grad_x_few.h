@@ -1,4 +1,4 @@
-/* The input gradient of a convolution with few input channels over all its terms. */
+/* The input gradient of a convolution with few input channels, or into NCHW, over all its terms. */
 #ifndef CPU_OPS_CONV_GRAD_X_FEW_H
 #define CPU_OPS_CONV_GRAD_X_FEW_H
 
@@ -17,9 +17,9 @@
 typedef struct few_x {
     conv_geom g;
     map_addr x;
-    uint32_t strips, band; /* band: rows, whole tiles */
-    uint32_t chunk;        /* output channels of a chunk */
-    uint64_t pitch, frame, pixels;
+    uint32_t strips, band;          /* band: rows, whole tiles */
+    uint32_t chunk;                 /* output channels of a chunk */
+    uint64_t pitch, frame, pixels;  /* floats of a frame's row, a frame, a band's pixels */
     float *w;                       /* workspace, for all threads: [C][O][taps turned] */
     float *gz, *at, *sums, *totals; /* and per thread; sums: of a chunk, totals: before it */
     grad_source source;             /* of a call, as those below */
@@ -28,9 +28,9 @@ typedef struct few_x {
 } few_x;
 
 bool ISA(few_x_fits)(const conv_geom *g);
+/* What it takes for an image, in eighths of a cycle as measured. */
+uint64_t ISA(few_x_cost)(const conv_geom *g);
 few_x ISA(few_x_plan)(const stn_kernel *k, const conv_geom *g, uint32_t threads, carver *c);
-/* What it takes for an image, in eighths of a cycle. */
-uint64_t ISA(few_x_cost)(const few_x *f);
 void ISA(few_x_run)(few_x *f);
 
 #endif

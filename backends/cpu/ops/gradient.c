@@ -162,11 +162,14 @@ const float *ISA(grad_dense)(const conv_geom *g, const grad_block *b, float *scr
     return scratch;
 }
 
-uint64_t ISA(grad_count)(const conv_geom *g, const grad_block *b, float *scratch) {
-    const float *gz = ISA(grad_dense)(g, b, scratch);
+uint64_t ISA(grad_count)(const grad_source *s, float *scratch) {
     uint64_t count = 0;
-    for (uint64_t i = 0; i < (uint64_t)g->oh * g->ow; i++) {
-        count += (uint32_t)__builtin_popcount(vm_bits(v_nonzero(v_load(gz + i * LANES))));
+    for (uint32_t b = 0; b < blocks_of(s->g->o); b++) {
+        const grad_block block = grad_block_of(s, 0, b);
+        const float *gz = ISA(grad_dense)(s->g, &block, scratch);
+        for (uint64_t i = 0; i < (uint64_t)s->g->oh * s->g->ow; i++) {
+            count += (uint32_t)__builtin_popcount(vm_bits(v_nonzero(v_load(gz + i * LANES))));
+        }
     }
     return count;
 }

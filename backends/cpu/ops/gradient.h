@@ -52,8 +52,8 @@ VEC vf undo_act(const conv_geom *g, const float *gy, const float *y) {
 /* gz of a block: b->gy where nothing is to be undone, otherwise computed into scratch[OH*OW*16]. */
 const float *ISA(grad_dense)(const conv_geom *g, const grad_block *b, float *scratch);
 
-/* How many values of that are not zero. */
-uint64_t ISA(grad_count)(const conv_geom *g, const grad_block *b, float *scratch);
+/* How many gradients of the first image are not zero. scratch: [OH*OW*16]. */
+uint64_t ISA(grad_count)(const grad_source *s, float *scratch);
 
 /* True if the layouts of gy, y and index are those that this file reads. */
 bool ISA(grad_readable)(const stn_kernel *k, const conv_geom *g);
