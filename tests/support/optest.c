@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plugin/registry.h"
+
 #define GUARD 256u
 #define CANARY 0xA5u
 #define POISON 0xFFu
@@ -17,8 +19,7 @@ static void *host_alloc(uint64_t bytes, uint64_t align) {
     if (bytes > UINT64_C(1) << 40) {
         return NULL; /* no machine has it, and sanitizers abort instead of failing */
     }
-    align = align < 16 ? 16 : align;
-    return aligned_alloc(align, (bytes + align - 1) / align * align);
+    return stn__host.alloc(bytes, align);
 }
 
 static void host_log(int32_t level, const char *text) {
@@ -26,9 +27,6 @@ static void host_log(int32_t level, const char *text) {
         fprintf(stderr, "%s\n", text);
     }
 }
-
-static const stn_host host = {
-    sizeof(stn_host), STN_ABI_MINOR, host_alloc, free, host_log, sin, cos, exp2, log};
 
 int32_t optest_load(const char *path, const stn_backend **backend, stn_err *err) {
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -39,6 +37,10 @@ int32_t optest_load(const char *path, const stn_backend **backend, stn_err *err)
     if (plugin == NULL || plugin->kind != STN_KIND_BACKEND) {
         return stn_fail(err, STN_E_PLUGIN, "%s is no backend", path);
     }
+    static stn_host host; /* the library's own: memory as in a run, the same functions */
+    host = stn__host;
+    host.alloc = host_alloc;
+    host.log = host_log;
     *backend = plugin->vtable;
     return plugin->init(&host, err);
 }
