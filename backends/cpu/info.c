@@ -100,10 +100,6 @@ const char *cpu_lacks_avx512(void) {
            : !__builtin_cpu_supports("avx512vl") ? "avx512vl"
                                                  : NULL;
 }
-
-bool cpu_stores_past_caches(void) {
-    return __builtin_cpu_is("intel") != 0;
-}
 #else
 const char *cpu_lacks_fma(void) {
     return NULL;
@@ -115,9 +111,5 @@ const char *cpu_lacks_avx2(void) {
 
 const char *cpu_lacks_avx512(void) {
     return "avx512f";
-}
-
-bool cpu_stores_past_caches(void) {
-    return false;
 }
 #endif

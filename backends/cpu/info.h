@@ -14,9 +14,5 @@ void cpu_describe(stn_device_info *info);
 const char *cpu_lacks_fma(void);
 const char *cpu_lacks_avx2(void);
 const char *cpu_lacks_avx512(void);
-/* Outputs that no cache will hold are better stored past the caches. Intel's processors read a line
- * before they write to it otherwise (plankton's first layer 1.45 times as fast past the caches); of
- * AMD's Zen 4 ordinary stores are the faster ones (1.2 times). */
-bool cpu_stores_past_caches(void);
 
 #endif

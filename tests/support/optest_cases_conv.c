@@ -217,6 +217,12 @@ static const struct block_shape {
     /* One channel by 3 x 3 taps: bands of an image, two groups of channels. */
     {{2, 1, 47, 44, 64, 3, 3, 1, 1, 1, 1, 2, 2, false}, 0, 0, 1, 0.25f},
     {{3, 1, 30, 31, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.0f},
+    /* Its rows without padding, with as much as it serves on as few columns, in steps of two;
+     * several images in a unit. */
+    {{3, 1, 9, 20, 16, 3, 3, 1, 1, 0, 0, 2, 3, false}, 0, 0, 1, 0.25f},
+    {{3, 1, 7, 8, 32, 3, 3, 1, 1, 1, 6, 2, 3, false}, 0, 0, 1, 0.1f},
+    {{3, 1, 21, 25, 48, 3, 3, 2, 1, 3, 2, 2, 3, false}, 0, 0, 0, 0.0f},
+    {{40, 1, 5, 18, 16, 3, 3, 1, 1, 1, 1, 16, 40, false}, 0, 0, 1, 0.0f},
 };
 
 /* Forward only, with images that have a background. */
@@ -240,6 +246,8 @@ static const struct block_shape extremes[] = {
     {{3, 33, 6, 13, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.25f},
     {{3, 1, 14, 14, 32, 3, 3, 1, 1, 0, 0, 2, 3, false}, 2, 2, 1, 0.0f},
     {{3, 5, 10, 12, 48, 3, 3, 1, 1, 1, 1, 2, 3, false}, 2, 2, 1, 0.25f},
+    {{3, 1, 12, 19, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.0f},
+    {{3, 1, 12, 21, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.25f},
     {{2, 5, 13, 14, 32, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.0f},
     {{2, 5, 13, 14, 32, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.25f},
     /* A part of a block of channels. */

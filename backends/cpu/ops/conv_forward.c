@@ -4,8 +4,7 @@
  * zeros first (terms of zeros change no bit). The pool takes the value that it would among finished
  * ones, after bias and snap.
  */
-#include "conv_finish.h"
-#include "info.h"
+#include "conv_held.h"
 
 #define STREAM_BYTES (16u << 20)
 
@@ -85,6 +84,11 @@ static void forward_unit(const forward *f, uint32_t thread, uint32_t image, uint
     const uint32_t conv_rows = conv_rows_of(g, rows) - kept;
     const uint32_t first_row = (top * g->pool_sh + kept) * g->sh;
     const float *x = (const float *)f->call->in[0] + image * f->x.image;
+    ahead next = ahead_of(f, image, images, first_row + (conv_rows - 1) * g->sh + g->kh);
+    float *sums = f->sums + thread * f->sums_floats;
+    if (f->held && ISA(held_unit)(f, sums, image, images, band, &next)) {
+        return;
+    }
     const float *source = x + (uint64_t)first_row * g->w * f->x.step;
     if (f->padded) {
         float *copy = f->copy + thread * f->copy_floats;
@@ -98,9 +102,7 @@ static void forward_unit(const forward *f, uint32_t thread, uint32_t image, uint
         ISA(background_find)(f, thread, x, source, images, (conv_rows - 1) * g->sh + g->kh);
     }
     const uint64_t row = (uint64_t)f->conv_cols * GROUP, carry = f->carry * row;
-    float *sums = f->sums + thread * f->sums_floats;
     float *carried = f->carried + thread * f->carried_floats;
-    ahead next = ahead_of(f, image, images, first_row + (conv_rows - 1) * g->sh + g->kh);
     for (uint32_t group = 0; group < f->groups; group++, carried += carry) {
         unit_finish u = ISA(finish_start)(f, group, image, top);
         if (f->direct) {
@@ -129,11 +131,12 @@ static void forward_task(void *user, uint32_t task, uint32_t thread) {
     }
 }
 
-/* Outputs that no cache would hold until they are read again go past the caches where that pays. */
+/* Outputs that no cache would hold until they are read again go past the caches: their lines are
+ * not read first. */
 static bool streams(const forward *f) {
     const conv_geom *g = &f->g;
     const uint64_t floats = (uint64_t)g->n * blocks_of(g->o) * g->poh * g->pow * LANES;
-    return !g->pooled && floats * sizeof(float) >= STREAM_BYTES && cpu_stores_past_caches() &&
+    return !g->pooled && floats * sizeof(float) >= STREAM_BYTES &&
            (uintptr_t)f->call->out[0] % V_STREAM_ALIGN == 0;
 }
 

@@ -95,7 +95,7 @@ static inline uint32_t conv_rows_of(const conv_geom *g, uint32_t pooled_rows) {
     return (pooled_rows - 1) * g->pool_sh + g->pool_kh;
 }
 
-/* The plan for images of that layout; find: look for their background. */
+/* The plan for images of that layout; find: look for their background, or let conv_held.h serve. */
 forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uint32_t threads,
                           carver *c);
 /* Before the units of a call; `packed` is the caller's. */

@@ -10,7 +10,7 @@
 #include "conv_held.h"
 
 #define UNIT_PIXELS 1024u
-#define HELD_UNIT_PIXELS 2048u /* of conv_held.h, which keeps no sums */
+#define HELD_UNIT_PIXELS 16384u /* of conv_held.h, which keeps no sums */
 #define PART_BYTES (28u << 10)
 
 /* Chooses the unit so that there are a few for every thread and at least 64 pixels in each. */
@@ -81,8 +81,8 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
     f.source_cols = f.padded ? g->w + 2 * g->pw : g->w;
     f.source = map_of(layout, g->c, f.source_rows, f.source_cols);
     plan_tiles(&f);
-    f.held = f.direct && held_serves(&f);
-    f.sums_floats = (uint64_t)(f.pixels + TILE_P) * GROUP + APART;
+    f.held = find && f.direct && held_serves(&f);
+    f.sums_floats = (f.held ? held_floats(&f) : (uint64_t)(f.pixels + TILE_P) * GROUP) + APART;
     f.carried_floats = (uint64_t)f.groups * f.carry * f.conv_cols * GROUP;
     f.copy_floats = f.padded ? f.images * f.source.image : 0;
 
@@ -303,11 +303,6 @@ void ISA(forward_sums)(const forward *f, uint32_t thread, uint32_t group, const 
                        unit_finish *u) {
     const uint32_t vectors = min_u32(TILE_V, blocks_of(f->g.o) - group * TILE_V);
     const uint32_t rows = images > 1 ? images * f->conv_rows : conv_rows;
-    const float *w = f->packed + (uint64_t)group * f->depth * GROUP;
-    if (f->held && u != NULL && u->swift &&
-        ISA(held_unit)(f, source, images, conv_rows, w, next, u)) {
-        return;
-    }
     if (f->tiled) {
         tiles t = {.source = source, .thread = thread, .group = group, .rows = rows, .next = next};
         unit_tiles(f, &t, vectors, sums, u);
