@@ -16,9 +16,8 @@
 /* Chooses the unit so that there are a few for every thread and at least 64 pixels in each. */
 static void forward_unit(forward *f, uint32_t threads) {
     const conv_geom *g = &f->g;
-    f->conv_cols = (g->pow - 1) * g->pool_sw + g->pool_kw;
     const uint32_t per_image = conv_rows_of(g, g->poh) * f->conv_cols;
-    uint32_t target = held_serves(f) ? HELD_UNIT_PIXELS : UNIT_PIXELS;
+    uint32_t target = f->held ? HELD_UNIT_PIXELS : UNIT_PIXELS;
     while (target > 64 && (uint64_t)g->n * per_image < (uint64_t)target * threads * 4) {
         target /= 2;
     }
@@ -71,6 +70,8 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
     forward f = {.g = *geom};
     const conv_geom *g = &f.g;
     f.x = map_of(layout, g->c, g->h, g->w);
+    f.conv_cols = (g->pow - 1) * g->pool_sw + g->pool_kw;
+    f.held = find && held_serves(&f);
     forward_unit(&f, threads);
     f.groups = ceil_div(g->o, GROUP);
     f.depth = g->c * g->kh * g->kw;
@@ -81,7 +82,7 @@ forward ISA(forward_plan)(const conv_geom *geom, uint32_t layout, bool find, uin
     f.source_cols = f.padded ? g->w + 2 * g->pw : g->w;
     f.source = map_of(layout, g->c, f.source_rows, f.source_cols);
     plan_tiles(&f);
-    f.held = find && f.direct && held_serves(&f);
+    f.held = f.held && f.direct;
     f.sums_floats = (f.held ? held_floats(&f) : (uint64_t)(f.pixels + TILE_P) * GROUP) + APART;
     f.carried_floats = (uint64_t)f.groups * f.carry * f.conv_cols * GROUP;
     f.copy_floats = f.padded ? f.images * f.source.image : 0;
