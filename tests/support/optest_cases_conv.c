@@ -220,8 +220,8 @@ static const struct block_shape {
     /* Its rows without padding, with as much as it serves on as few columns, in steps of two;
      * several images in a unit. */
     {{3, 1, 9, 20, 16, 3, 3, 1, 1, 0, 0, 2, 3, false}, 0, 0, 1, 0.25f},
-    {{3, 1, 7, 8, 32, 3, 3, 1, 1, 1, 6, 2, 3, false}, 0, 0, 1, 0.1f},
-    {{3, 1, 21, 25, 48, 3, 3, 2, 1, 3, 2, 2, 3, false}, 0, 0, 0, 0.0f},
+    {{3, 1, 7, 16, 32, 3, 3, 1, 1, 1, 2, 2, 3, false}, 0, 0, 1, 0.1f},
+    {{3, 1, 21, 25, 48, 3, 3, 2, 1, 2, 1, 2, 3, false}, 0, 0, 0, 0.0f},
     {{40, 1, 5, 18, 16, 3, 3, 1, 1, 1, 1, 16, 40, false}, 0, 0, 1, 0.0f},
 };
 

@@ -23,8 +23,7 @@ static inline bool held_serves(const forward *f) {
 #if defined(CPU_ISA_AVX512)
     const conv_geom *g = &f->g;
     return f->x.step == 1 && g->c == 1 && g->kh == 3 && g->kw == 3 && g->sw == 1 &&
-           g->pw <= HELD_PIXELS && g->o % LANES == 0 && !g->pooled &&
-           f->conv_cols >= 3 * HELD_PIXELS;
+           g->o % LANES == 0 && !g->pooled && f->conv_cols >= 3 * HELD_PIXELS;
 #else
     (void)f;
     return false;
