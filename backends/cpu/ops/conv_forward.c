@@ -1,8 +1,8 @@
 /* CONV and CONV_BLOCK: convolution, bias, snap, max-pool with index and activation in one pass.
  *
  * A task is a unit of conv_sums.c. Padding is made real: a padded unit is copied with its frame of
- * zeros first (terms of zeros change no bit). The pool takes the value that it would among finished
- * ones, after bias and snap.
+ * zeros first (terms of zeros change no bit), unless conv_held.h serves. The pool takes the value
+ * that it would among finished ones, after bias and snap.
  */
 #include "conv_held.h"
 
