@@ -217,7 +217,7 @@ static const struct block_shape {
     /* One channel by 3 x 3 taps: bands of an image, two groups of channels. */
     {{2, 1, 47, 44, 64, 3, 3, 1, 1, 1, 1, 2, 2, false}, 0, 0, 1, 0.25f},
     {{3, 1, 30, 31, 32, 3, 3, 1, 1, 1, 1, 2, 3, false}, 0, 0, 1, 0.0f},
-    /* Its rows without padding, with as much as it serves on as few columns, in steps of two;
+    /* Its rows without padding, with the most of it on the fewest columns, in steps of two;
      * several images in a unit. */
     {{3, 1, 9, 20, 16, 3, 3, 1, 1, 0, 0, 2, 3, false}, 0, 0, 1, 0.25f},
     {{3, 1, 7, 16, 32, 3, 3, 1, 1, 1, 2, 2, 3, false}, 0, 0, 1, 0.1f},

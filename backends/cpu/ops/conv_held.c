@@ -41,7 +41,7 @@ static void held_ends(const held_rows *job, uint32_t rows, float *ends) {
 }
 
 /* x, made before what follows and used after what precedes: gcc would begin the ends of all pixels
- * at once (batch 4: 83 % of the peak instead of 86). */
+ * at once (batch 4: 83 % of the peak instead of 85). */
 VEC vf held_here(vf x) {
     __asm__ volatile("" : "+v"(x));
     return x;

@@ -1,7 +1,7 @@
 /* Convolutions of one planar channel by 3 x 3 taps without a pool: the weights of 16 output
  * channels stay in registers while several pixels are computed side by side. A pixel takes 9
  * multiply-adds for 64 bytes of outputs: what surrounds a tile of conv_tile.h would cost as much as
- * its sums, and a padded copy of the images a sixth of them.
+ * its sums, and a padded copy of the images would wait for memory.
  */
 #ifndef CPU_OPS_CONV_HELD_H
 #define CPU_OPS_CONV_HELD_H
