@@ -195,9 +195,12 @@ static int32_t faulty_run(stn_stream *stream, stn_kernel *kernel, const stn_run_
     if (old_flag != 0) {
         STN_TRY(backend->fill(stream, args->flags, 0, 4, err));
     }
+    if (stray == INT64_MAX) {
+        return STN_OK;
+    }
     stn_ref at = args->out[0];
-    at.offset = (uint64_t)((int64_t)at.offset + stray);
-    return stray == INT64_MAX ? STN_OK : backend->fill(stream, at, 0x12345678, 4, err);
+    at.offset += (uint64_t)stray;
+    return backend->fill(stream, at, 0x12345678, 4, err);
 }
 
 static void plant(int64_t at, uint32_t flag) {

@@ -43,10 +43,10 @@ static int split_sides(const args *a, side_list *s, const char *key, const char 
     if (s->items == NULL) {
         return usage_error(a, "out of memory");
     }
-    for (char *item = s->items, *comma = item; comma != NULL; item = comma + 1) {
-        comma = strchr(item, ',');
-        if (comma != NULL) {
-            *comma = 0;
+    for (char *item = s->items, *next = item; item != NULL; item = next) {
+        next = strchr(item, ',');
+        if (next != NULL) {
+            *next++ = 0;
         }
         if (item[0] == 0 || s->n == MAX_SIDES) {
             return usage_error(a, "'%s': a list of 2 to %u items is needed", list, MAX_SIDES);

@@ -40,14 +40,15 @@ typedef struct forward_local {
 } forward_local;
 
 static forward_local forward_carve(pieces *p, float *base) {
-    forward_local at = {.w = base};
-    at.w_panel = (uint64_t)p->length * PANEL_WIDTH;
-    at.sum_panel = (part_rows(p) + TILE_P) * (uint64_t)PANEL_WIDTH;
     const uint64_t tile = p->turned ? TILE_P * (p->length + LANES) : 0;
-    at.x = at.w + BUNDLE * at.w_panel;
-    at.sum = at.x + tile;
-    at.open = at.sum + BUNDLE * at.sum_panel;
-    p->size = BUNDLE * (at.w_panel + 2 * at.sum_panel) + tile;
+    carver c = {.base = (char *)base};
+    forward_local at = {.w_panel = (uint64_t)p->length * PANEL_WIDTH,
+                        .sum_panel = (part_rows(p) + TILE_P) * (uint64_t)PANEL_WIDTH};
+    at.w = carve(&c, BUNDLE * at.w_panel * sizeof *at.w);
+    at.x = carve(&c, tile * sizeof *at.x);
+    at.sum = carve(&c, BUNDLE * at.sum_panel * sizeof *at.sum);
+    at.open = carve(&c, BUNDLE * at.sum_panel * sizeof *at.open);
+    p->size = c.used / sizeof *base;
     return at;
 }
 
