@@ -1,6 +1,7 @@
 /* Every vector kernel set against the scalar reference: the whole operator table, by memcmp, with
  * 1, 2 and 7 threads. The reference takes longest, so it computes a case once for all sets. A set
- * that this processor lacks is skipped by name.
+ * that this processor lacks is skipped by name. The reference is one of the sets: seven threads
+ * give what two do.
  */
 #include <criterion/criterion.h>
 
@@ -20,6 +21,7 @@ static const char *const threads[] = {"1", "2", "7"};
 /* A kernel set on devices of each number of threads. */
 typedef struct kernel_set {
     const char *name;
+    uint32_t first; /* of threads[] */
     bool here;
     uint32_t bad;
     optest_dev dev[N_THREADS];
@@ -39,7 +41,7 @@ static int32_t open_set(const char *set, const char *count, optest_dev *dev, stn
 static void open_threads(kernel_set *set) {
     stn_err err = {0};
     set->here = true;
-    for (uint32_t t = 0; set->here && t < N_THREADS; t++) {
+    for (uint32_t t = set->first; set->here && t < N_THREADS; t++) {
         int32_t status = open_set(set->name, threads[t], &set->dev[t], &err);
         if (status == STN_E_NODEVICE) {
             printf("SKIP %s: not supported by this CPU\n", set->name);
@@ -53,7 +55,7 @@ static void open_threads(kernel_set *set) {
 /* Counts the runs of a case that differ from `want`. */
 static void compare(kernel_set *set, const optest_case *c, optest_operands *kept,
                     const optest_result *want) {
-    for (uint32_t t = 0; set->here && t < N_THREADS; t++) {
+    for (uint32_t t = set->first; set->here && t < N_THREADS; t++) {
         optest_result got;
         stn_err err = {0};
         char text[256] = "";
@@ -68,8 +70,11 @@ static void compare(kernel_set *set, const optest_case *c, optest_operands *kept
 }
 
 Test(cpu_fast, whole_table) {
-    kernel_set sets[] = {
-        {.name = "sse2"}, {.name = "portable"}, {.name = "avx2"}, {.name = "avx512"}};
+    kernel_set sets[] = {{.name = "ref", .first = N_THREADS > 1 ? N_THREADS - 1 : N_THREADS},
+                         {.name = "sse2"},
+                         {.name = "portable"},
+                         {.name = "avx2"},
+                         {.name = "avx512"}};
     const uint32_t n_sets = sizeof sets / sizeof sets[0];
     optest_dev ref;
     stn_err err = {0};
@@ -93,8 +98,8 @@ Test(cpu_fast, whole_table) {
     cr_assert_gt(cases, 4000, "only %u cases", cases);
     for (uint32_t s = 0; s < n_sets; s++) {
         cr_expect_eq(sets[s].bad, 0, "%s: %u of %u runs differ", sets[s].name, sets[s].bad,
-                     cases * (uint32_t)N_THREADS);
-        for (uint32_t t = 0; sets[s].here && t < N_THREADS; t++) {
+                     cases * ((uint32_t)N_THREADS - sets[s].first));
+        for (uint32_t t = sets[s].first; sets[s].here && t < N_THREADS; t++) {
             optest_close(&sets[s].dev[t]);
         }
     }
