@@ -41,7 +41,7 @@ static stn_op_desc desc_of(const optest_case *c) {
 
 Test(op_exec, equals_the_guarded_run, .init = open_all, .fini = close_all) {
     optest_filter filter = {.data = OPTEST_NORMAL, .layout = OPTEST_NCHW, .tiny = true};
-    optest_dev direct = {stn_dev_backend(dev), stn_dev_handle(dev), NULL};
+    optest_dev direct = {.backend = stn_dev_backend(dev), .device = stn_dev_handle(dev)};
     stn_err err = {0};
     cr_assert_eq(direct.backend->stream_open(direct.device, &direct.stream, &err), STN_OK);
     for (const optest_case *c = NULL; (c = optest_next(c, &filter)) != NULL;) {

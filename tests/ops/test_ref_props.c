@@ -217,6 +217,7 @@ Test(props, harness_notices_stray_writes, .init = open_ref, .fini = close_ref) {
     stn_err err = {0};
     const int64_t bytes = (int64_t)stn_tensor_bytes(&c.out[0]);
     const int64_t places[] = {-4, bytes, bytes + 64, -300};
+    ref.apart = false;
     for (uint32_t i = 0; i < 4; i++) {
         plant(places[i], 0);
         cr_expect_eq(optest_run(&ref, &c, &r, &err), STN_E_MISMATCH, "offset %d", (int)places[i]);

@@ -9,32 +9,17 @@
 
 #include "plugin/registry.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
-#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
-#endif
-
 #define GUARD 256u
 #define CANARY 0xA5u
 #define POISON 0xFFu
 
 /* ---- host and devices ----------------------------------------------------------------------- */
 
-/* What this thread allocated last. */
-static _Thread_local struct {
-    uint8_t *at;
-    uint64_t bytes;
-} last;
-
 static void *host_alloc(uint64_t bytes, uint64_t align) {
     if (bytes > UINT64_C(1) << 40) {
         return NULL; /* no machine has it, and sanitizers abort instead of failing */
     }
-    last.at = stn__host.alloc(bytes, align);
-    last.bytes = bytes;
-    return last.at;
+    return stn__host.alloc(bytes, align);
 }
 
 static void host_log(int32_t level, const char *text) {
@@ -60,6 +45,15 @@ int32_t optest_load(const char *path, const stn_backend **backend, stn_err *err)
     return plugin->init(&host, err);
 }
 
+static bool operands_apart(void) {
+#if defined(__SANITIZE_ADDRESS__)
+    return true;
+#else
+    const char *apart = getenv("STN_TEST_APART");
+    return apart != NULL && *apart == '1';
+#endif
+}
+
 int32_t optest_open(const stn_backend *backend, uint32_t index, const char *const *options,
                     optest_dev *dev, stn_err *err) {
     const char *name[16], *value[16];
@@ -68,7 +62,7 @@ int32_t optest_open(const stn_backend *backend, uint32_t index, const char *cons
         name[list.count] = options[0];
         value[list.count++] = options[1];
     }
-    *dev = (optest_dev){.backend = backend};
+    *dev = (optest_dev){.backend = backend, .apart = operands_apart()};
     STN_TRY(backend->device_open(index, &list, &dev->device, err));
     return backend->stream_open(dev->device, &dev->stream, err);
 }
@@ -115,32 +109,44 @@ static void copy_rows(const stn_tensor *t, uint64_t rows, void *plain, void *sto
     }
 }
 
-/* All operands in one buffer with guards between them. */
+/* A buffer of the device: it holds `bytes` of the image. */
+typedef struct part {
+    uint64_t at, bytes;
+    stn_buf *buf;
+} part;
+
+#define MOST_PARTS (STN_MAX_IN + STN_MAX_OUT + 1u)
+
+/* All operands with guards between them. */
 typedef struct image {
     uint8_t *bytes, *before;
-    uint8_t *on_device; /* where the device keeps it, if that is in the host's memory */
     uint64_t size;
     uint64_t in[STN_MAX_IN], out[STN_MAX_OUT], workspace, workspace_size;
+    part part[MOST_PARTS];
+    uint32_t n_parts;
 } image;
 
-static uint64_t place(uint64_t *end, uint64_t bytes) {
-    uint64_t at = *end;
-    *end = at + (bytes + GUARD - 1) / GUARD * GUARD + GUARD;
+static uint64_t place(image *m, uint64_t bytes) {
+    uint64_t at = m->size;
+    m->part[m->n_parts++] = (part){.at = at, .bytes = bytes > 0 ? bytes : 4}; /* not empty */
+    m->size = at + (bytes + GUARD - 1) / GUARD * GUARD + GUARD;
     return at;
 }
 
-static void lay_out(const optest_case *c, uint64_t workspace, image *m) {
-    uint64_t end = GUARD;
+static void lay_out(const optest_case *c, uint64_t workspace, bool apart, image *m) {
+    m->size = GUARD;
     for (uint32_t i = 0; i < c->n_in; i++) {
-        m->in[i] = place(&end, stn_tensor_bytes(&c->in[i]));
+        m->in[i] = place(m, stn_tensor_bytes(&c->in[i]));
     }
     for (uint32_t i = 0; i < c->n_out; i++) {
-        m->out[i] =
-            c->alias[i] >= 0 ? m->in[c->alias[i]] : place(&end, stn_tensor_bytes(&c->out[i]));
+        m->out[i] = c->alias[i] >= 0 ? m->in[c->alias[i]] : place(m, stn_tensor_bytes(&c->out[i]));
     }
-    m->workspace = place(&end, workspace);
+    m->workspace = place(m, workspace);
     m->workspace_size = workspace;
-    m->size = end;
+    if (!apart) {
+        m->part[0] = (part){.bytes = m->size};
+        m->n_parts = 1;
+    }
 }
 
 static void put_input(const optest_case *c, uint32_t i, void *data, uint8_t *to) {
@@ -192,8 +198,7 @@ static int32_t generate(const optest_case *c, optest_operands *kept, image *m, s
 }
 
 static int32_t build_image(const optest_case *c, const void *const *in, optest_operands *kept,
-                           uint64_t workspace, image *m, stn_err *err) {
-    lay_out(c, workspace, m);
+                           image *m, stn_err *err) {
     m->bytes = malloc(m->size);
     m->before = malloc(m->size);
     if (m->bytes == NULL || m->before == NULL) {
@@ -273,44 +278,51 @@ static int32_t take_output(const optest_case *c, uint32_t i, uint8_t *stored, op
 
 /* ---- run ------------------------------------------------------------------------------------ */
 
-/* The address sanitizer reports who as much as reads what is no operand. */
-static void forbid_guards(const optest_case *c, const image *m) {
-    ASAN_POISON_MEMORY_REGION(m->on_device, m->size);
-    for (uint32_t i = 0; i < c->n_in; i++) {
-        ASAN_UNPOISON_MEMORY_REGION(m->on_device + m->in[i], stn_tensor_bytes(&c->in[i]));
-    }
-    for (uint32_t i = 0; i < c->n_out; i++) {
-        ASAN_UNPOISON_MEMORY_REGION(m->on_device + m->out[i], stn_tensor_bytes(&c->out[i]));
-    }
-    ASAN_UNPOISON_MEMORY_REGION(m->on_device + m->workspace, m->workspace_size);
-}
-
-static int32_t run_guarded(optest_dev *dev, const optest_case *c, stn_kernel *kernel,
-                           const image *m, const stn_run_args *args, stn_err *err) {
-    if (m->on_device == NULL) {
-        return dev->backend->op_run(dev->stream, kernel, args, err);
-    }
-    forbid_guards(c, m);
-    int32_t status = dev->backend->op_run(dev->stream, kernel, args, err);
-    status = status != STN_OK ? status : dev->backend->sync(dev->stream, err);
-    ASAN_UNPOISON_MEMORY_REGION(m->on_device, m->size);
-    return status;
-}
-
 static void describe(const optest_case *c, stn_op_desc *desc) {
     *desc = (stn_op_desc){sizeof *desc, c->op, c->n_in, c->n_out, &c->params, c->in, c->out};
 }
 
+static int32_t alloc_parts(optest_dev *dev, image *m, stn_err *err) {
+    for (uint32_t i = 0; i < m->n_parts; i++) {
+        STN_TRY(dev->backend->buf_alloc(dev->device, m->part[i].bytes, &m->part[i].buf, err));
+    }
+    return STN_OK;
+}
+
+static stn_ref ref_to(const image *m, uint64_t at) {
+    const part *of = &m->part[m->n_parts - 1];
+    while (of->at > at) {
+        of--;
+    }
+    return (stn_ref){of->buf, at - of->at};
+}
+
+static int32_t upload(optest_dev *dev, const image *m, stn_err *err) {
+    for (const part *p = m->part; p < m->part + m->n_parts; p++) {
+        STN_TRY(dev->backend->write(dev->stream, (stn_ref){p->buf, 0}, m->bytes + p->at, p->bytes,
+                                    err));
+    }
+    return STN_OK;
+}
+
+static int32_t download(optest_dev *dev, const image *m, stn_err *err) {
+    for (const part *p = m->part; p < m->part + m->n_parts; p++) {
+        STN_TRY(
+            dev->backend->read(dev->stream, m->bytes + p->at, (stn_ref){p->buf, 0}, p->bytes, err));
+    }
+    return STN_OK;
+}
+
 /* Uploads, runs and downloads. Node 3 gives the flag word 4. */
-static int32_t execute(optest_dev *dev, const optest_case *c, stn_kernel *kernel, image *m,
-                       stn_buf *buf, stn_buf *flags, uint32_t words[8], stn_err *err) {
+static int32_t execute(optest_dev *dev, const optest_case *c, stn_kernel *kernel, const image *m,
+                       stn_buf *flags, uint32_t words[8], stn_err *err) {
     const stn_backend *b = dev->backend;
     stn_ref in[STN_MAX_IN], out[STN_MAX_OUT];
     for (uint32_t i = 0; i < c->n_in; i++) {
-        in[i] = (stn_ref){buf, m->in[i]};
+        in[i] = ref_to(m, m->in[i]);
     }
     for (uint32_t i = 0; i < c->n_out; i++) {
-        out[i] = (stn_ref){buf, m->out[i]};
+        out[i] = ref_to(m, m->out[i]);
     }
     stn_step step = {.struct_size = sizeof step,
                      .count = c->count,
@@ -320,11 +332,11 @@ static int32_t execute(optest_dev *dev, const optest_case *c, stn_kernel *kernel
                      .first = c->first,
                      .scalar = c->scalar,
                      .partial = c->partial};
-    stn_run_args args = {sizeof args, 3, in, out, {buf, m->workspace}, {flags, 0}, &step};
-    STN_TRY(b->write(dev->stream, (stn_ref){buf, 0}, m->bytes, m->size, err));
+    stn_run_args args = {sizeof args, 3, in, out, ref_to(m, m->workspace), {flags, 0}, &step};
+    STN_TRY(upload(dev, m, err));
     STN_TRY(b->fill(dev->stream, (stn_ref){flags, 0}, 0, 32, err));
-    STN_TRY(run_guarded(dev, c, kernel, m, &args, err));
-    STN_TRY(b->read(dev->stream, m->bytes, (stn_ref){buf, 0}, m->size, err));
+    STN_TRY(b->op_run(dev->stream, kernel, &args, err));
+    STN_TRY(download(dev, m, err));
     STN_TRY(b->read(dev->stream, words, (stn_ref){flags, 0}, 32, err));
     return b->sync(dev->stream, err);
 }
@@ -366,19 +378,21 @@ static int32_t run(optest_dev *dev, const optest_case *c, const void *const *in,
                    optest_operands *kept, optest_result *result, stn_err *err) {
     const stn_backend *b = dev->backend;
     stn_kernel *kernel = NULL;
-    stn_buf *buf = NULL, *flags = NULL;
+    stn_buf *flags = NULL;
     image m = {0};
     uint64_t workspace = 0;
     uint32_t words[8];
     memset(result, 0, sizeof *result);
     int32_t status = prepare(dev, c, &kernel, &workspace, err);
-    status = status != STN_OK ? status : build_image(c, in, kept, workspace, &m, err);
-    status = status != STN_OK ? status : b->buf_alloc(dev->device, m.size, &buf, err);
-    m.on_device = last.bytes == m.size ? last.at : NULL;
+    lay_out(c, workspace, dev->apart, &m);
+    status = status != STN_OK ? status : build_image(c, in, kept, &m, err);
+    status = status != STN_OK ? status : alloc_parts(dev, &m, err);
     status = status != STN_OK ? status : b->buf_alloc(dev->device, 32, &flags, err);
-    status = status != STN_OK ? status : execute(dev, c, kernel, &m, buf, flags, words, err);
+    status = status != STN_OK ? status : execute(dev, c, kernel, &m, flags, words, err);
     status = status != STN_OK ? status : collect(c, &m, words, result, err);
-    b->buf_free(buf);
+    for (uint32_t i = 0; i < m.n_parts; i++) {
+        b->buf_free(m.part[i].buf);
+    }
     b->buf_free(flags);
     if (kernel != NULL) {
         b->op_free(kernel);

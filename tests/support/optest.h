@@ -80,6 +80,10 @@ typedef struct optest_dev {
     const stn_backend *backend;
     stn_device *device;
     stn_stream *stream;
+    /* false: operands lie in one buffer, where guards show what was written past them; true: each
+     * in a buffer of its own, so that the address sanitizer and Oclgrind report who as much as
+     * reads past it. optest_open: as the sanitizer is there, or STN_TEST_APART=1. */
+    bool apart;
 } optest_dev;
 
 /* options: name, value, ..., NULL; may be NULL. */
