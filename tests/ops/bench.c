@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "cpu.h"
+#include "plugin/registry.h"
 
 #define MOST_PAIRS 1001u
 #define FEWEST_PAIRS 5u
@@ -155,6 +156,36 @@ void bench_peak_last(bench_peak *peak, double seconds) {
 
 double bench_peak_flop(const bench_peak *peak) {
     return (double)peak->probe->flops * (double)peak->rounds * cpu_pool_threads(peak->pool);
+}
+
+/* ---- stores --------------------------------------------------------------------------------- */
+
+int32_t bench_stores_open(bench_stores *stores, const bench_peak *peak, uint64_t bytes,
+                          stn_err *err) {
+    const uint64_t line = 16, threads = cpu_pool_threads(peak->pool);
+    const uint64_t lines = (bytes / sizeof(float) + line * threads - 1) / (line * threads);
+    *stores = (bench_stores){.peak = peak, .floats = lines * line};
+    stores->at = stn__host.alloc(threads * stores->floats * sizeof(float), 64);
+    return stores->at == NULL ? stn_fail(err, STN_E_NOMEM, "no memory") : STN_OK;
+}
+
+void bench_stores_close(bench_stores *stores) {
+    stn__host.free(stores->at);
+}
+
+static void store_task(void *user, uint32_t task, uint32_t thread) {
+    const bench_stores *s = user;
+    (void)thread;
+    s->peak->probe->store(s->at + task * s->floats, s->floats, s->past);
+}
+
+int32_t bench_stores_run(void *stores, double *seconds, stn_err *err) {
+    bench_stores *s = stores;
+    (void)err;
+    const double start = now();
+    cpu_pool_run(s->peak->pool, cpu_pool_threads(s->peak->pool), store_task, s);
+    *seconds = now() - start;
+    return STN_OK;
 }
 
 /* ---- pairs ---------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* What the programs that time operators share: operators that run again and again, pairs of runs,
- * and the peak of the device's multiply-adds over a given time. */
+ * the peak of the device's multiply-adds over a given time, and its peak of stores. */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -32,6 +32,19 @@ void bench_peak_last(bench_peak *peak, double seconds);
 double bench_peak_flop(const bench_peak *peak);
 /* One run on a bench_peak. */
 int32_t bench_peak_run(void *peak, double *seconds, stn_err *err);
+
+/* Stores to as much memory as an operator's outputs, with the threads and vectors of a peak. */
+typedef struct bench_stores {
+    const bench_peak *peak;
+    float *at;
+    uint64_t floats; /* of each thread */
+    bool past;       /* past the caches */
+} bench_stores;
+int32_t bench_stores_open(bench_stores *stores, const bench_peak *peak, uint64_t bytes,
+                          stn_err *err);
+void bench_stores_close(bench_stores *stores);
+/* One run on a bench_stores. */
+int32_t bench_stores_run(void *stores, double *seconds, stn_err *err);
 
 typedef int32_t (*bench_fn)(void *user, double *seconds, stn_err *err);
 

@@ -6,11 +6,12 @@
  *
  * All figures are medians of two things that run in turn, ratios those of the pairs. layers: those
  * of the study's networks, dense work counted. A forward convolution runs in turn with
- * multiply-adds in registers for the same time on as many threads (1 if not given), a gradient in
- * turn with that of the same layer without pool and zeros. sweep: unusual shapes against the usual
- * shape next to them that does no less work (stride 1, an odd kernel, whole blocks of channels, a
- * map of a multiple of 8); printed are those that take more than WORST times as long, and the worst
- * of each operator.
+ * multiply-adds in registers for the same time on as many threads (1 if not given), and with loops
+ * that store as many bytes as its outputs have, through the caches and past them: "% written" is
+ * the share of its time that the faster of them takes. A gradient runs in turn with that of the
+ * same layer without pool and zeros. sweep: unusual shapes against the usual shape next to them
+ * that does no less work (stride 1, an odd kernel, whole blocks of channels, a map of a multiple of
+ * 8); printed are those that take more than WORST times as long, and the worst of each operator.
  */
 #include <math.h>
 #include <stdio.h>
@@ -123,6 +124,23 @@ static int32_t compare(optest_dev *dev, const layer *one, const layer *two, uint
     return STN_OK;
 }
 
+/* A forward operator and what only stores its outputs, in turn, both ways to store. */
+static int32_t show_stores(bench *b, const bench_peak *peak, stn_err *err) {
+    const uint64_t bytes = stn_tensor_bytes(&b->out[0]) + stn_tensor_bytes(&b->out[1]);
+    bench_stores stores;
+    bench_pair pair[2];
+    STN_TRY(bench_stores_open(&stores, peak, bytes, err));
+    for (uint32_t past = 0; past < 2; past++) {
+        stores.past = past != 0;
+        STN_TRY(bench_pairs(bench_run, &b->run, bench_stores_run, &stores, SECONDS / 2, &pair[past],
+                            err));
+    }
+    bench_stores_close(&stores);
+    const bench_pair *best = &pair[pair[1].ratio < pair[0].ratio];
+    printf(" %7.1f %9.1f", (double)bytes / best->second * 1e-9, 100.0 * best->ratio);
+    return STN_OK;
+}
+
 /* A forward operator and the peak in turn, both for the same time. */
 static int32_t show_forward(optest_dev *dev, bench_peak *peak, const layer *l, uint32_t batch,
                             stn_err *err) {
@@ -134,10 +152,11 @@ static int32_t show_forward(optest_dev *dev, bench_peak *peak, const layer *l, u
     STN_TRY(bench_run(&b.run, &once, err));
     bench_peak_last(peak, once);
     STN_TRY(bench_pairs(bench_run, &b.run, bench_peak_run, peak, SECONDS, &pair, err));
-    bench_close(&b.run);
     const double most = bench_peak_flop(peak);
     printf(" %9.1f %9.1f %6.1f", b.flop / pair.first * 1e-9, most / pair.second * 1e-9,
            100.0 * pair.ratio * b.flop / most);
+    STN_TRY(show_stores(&b, peak, err));
+    bench_close(&b.run);
     return STN_OK;
 }
 
@@ -161,8 +180,8 @@ static int32_t show_gradient(optest_dev *dev, const layer *l, uint32_t op, uint3
 
 static int32_t show_layers(optest_dev *dev, uint32_t threads, uint32_t batch, const char *prefix,
                            const char *ops, stn_err *err) {
-    static const char *const heads[] = {"   forward      peak      %", "    grad x  x dense",
-                                        "    grad w  x dense"};
+    static const char *const heads[] = {"   forward      peak      %    GB/s % written",
+                                        "    grad x  x dense", "    grad w  x dense"};
     bench_peak *peak;
     STN_TRY(bench_peak_open(dev, threads, &peak, err));
     printf("%-14s", "GFLOP/s");

@@ -29,6 +29,18 @@ static void triad(float *a, const float *b, const float *c, uint64_t n) {
     }
 }
 
+static void store(float *a, uint64_t n, bool past) {
+    const vf one = v_set1(1.0f);
+    for (uint64_t i = 0; i < n; i += LANES) {
+        if (past) {
+            v_stream(a + i, one);
+        } else {
+            v_store(a + i, one);
+        }
+    }
+    v_stream_end();
+}
+
 #define PROBE_NAME2(isa) cpu_##isa##_probe
 #define PROBE_NAME1(isa) PROBE_NAME2(isa)
-const cpu_probe PROBE_NAME1(CPU_ISA) = {2u * LANES * CHAINS, fma_rounds, triad};
+const cpu_probe PROBE_NAME1(CPU_ISA) = {2u * LANES * CHAINS, fma_rounds, triad, store};
