@@ -4,12 +4,17 @@
 /* As many independent sums as the register tiles of the convolutions keep. */
 #define CHAINS (TILE_P * TILE_V)
 
-/* x = x/2 + 1 stays between 0 and its start, so no operand gets subnormal or infinite. */
+/* x = x/2 + 1 stays between 2 and its start, so no operand gets subnormal or infinite. All lanes
+ * differ: of a vector in several registers a compiler would compute those that are equal once. */
 static float fma_rounds(uint64_t rounds, float start) {
     const vf half = v_set1(0.5f), one = v_set1(1.0f);
+    float lane[LANES];
+    for (uint32_t i = 0; i < LANES; i++) {
+        lane[i] = start + (float)i;
+    }
     vf x[CHAINS];
     UNROLL for (uint32_t i = 0; i < CHAINS; i++) {
-        x[i] = v_set1(start + (float)i);
+        x[i] = v_add(v_load(lane), v_set1((float)i));
     }
     for (uint64_t r = 0; r < rounds; r++) {
         UNROLL for (uint32_t i = 0; i < CHAINS; i++) {
