@@ -190,10 +190,15 @@ static const struct block_shape {
     /* Narrow maps, whose rows are summed in registers: the widest one, one of padding on all sides,
      * strides, two columns, more items than are copied at once. */
     {{3, 18, 9, 16, 20, 8, 7, 1, 1, 0, 0, 2, 3, false}, 2, 2, 1, 0.0f},
+    {{2, 18, 13, 24, 20, 9, 20, 3, 2, 4, 6, 2, 2, false}, 0, 0, 1, 0.0f},
+    {{2, 5, 19, 19, 33, 11, 11, 3, 3, 5, 5, 2, 2, false}, 0, 0, 1, 0.1f},
     {{5, 33, 7, 6, 18, 7, 5, 1, 1, 3, 2, 2, 4, false}, 2, 2, 1, 0.0f},
     {{2, 17, 12, 7, 33, 6, 4, 2, 3, 1, 1, 2, 2, false}, 0, 0, 1, 0.0f},
     {{9, 21, 12, 2, 19, 14, 2, 2, 1, 3, 0, 2, 9, false}, 0, 0, 1, 0.0f},
     {{2, 20, 9, 5, 35, 7, 5, 2, 2, 3, 2, 2, 2, false}, 0, 0, 1, 0.1f},
+    /* Rows of padding that have no sums: one band of an image, and two. */
+    {{2, 5, 9, 26, 18, 7, 5, 2, 2, 3, 2, 2, 2, false}, 2, 2, 1, 0.0f},
+    {{1, 18, 19, 26, 18, 11, 11, 3, 3, 5, 5, 1, 1, false}, 0, 0, 1, 0.1f},
     /* Few channels: pairs of kernel rows with and without a ninth column, single rows, more of them
      * than one pass takes. */
     {{2, 3, 20, 27, 18, 11, 9, 1, 2, 3, 4, 2, 2, false}, 2, 2, 1, 0.0f},

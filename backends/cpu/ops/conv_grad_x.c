@@ -8,8 +8,8 @@
  * turned kernel ascends with (oh, ow).
  *
  * The map is cut into bands of rows whose sums fit a cache. Items that reach out of a band add only
- * the kernel rows that lie in it. Columns of padding have sums too, rows of padding those next to
- * them: to leave them out would cost more.
+ * the kernel rows that lie in it. Columns of padding have sums too, and so have rows of padding if
+ * the weights of a kernel stay in registers: to leave them out would cost more.
  */
 #include "conv_grad_x_dense.h"
 #include "conv_grad_x_rows.h"
@@ -171,8 +171,9 @@ static void sum_band(const grad_x *x, uint32_t slot, uint32_t slice, uint32_t ch
     const conv_geom *g = &x->g;
     const uint64_t taps = (uint64_t)g->kh * g->kw;
     const uint32_t row = band * x->band_rows, rows = min_u32(x->band_rows, g->h - row);
-    const uint32_t top = band == 0 ? 0 : row + g->ph;
-    const uint32_t bottom = row + rows + (band + 1 == x->bands ? 2 : 1) * g->ph;
+    const uint32_t pad = taps > SCATTER_HELD ? 0 : g->ph;
+    const uint32_t top = row + g->ph - (band == 0 ? pad : 0);
+    const uint32_t bottom = row + rows + g->ph + (band + 1 == x->bands ? pad : 0);
     memset(x->sums, 0, (bottom - top) * x->pitch * sizeof *x->sums);
     for (uint32_t o = chunk * x->chunk; o < min_u32(g->o, (chunk + 1) * x->chunk); o++) {
         const uint64_t channel = slot * x->width + o;

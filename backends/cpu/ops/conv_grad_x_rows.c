@@ -63,7 +63,9 @@ VEC void row_body(const row_job *job, const uint32_t vectors) {
 
 #define ROW_WIDTHS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #if defined(CPU_ISA_AVX512)
-#define ROW_WIDE(X) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16)
+#define ROW_WIDE(X)                                                                                \
+    X(8)                                                                                           \
+    X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24)
 #else
 #define ROW_WIDE(X)
 #endif
@@ -115,7 +117,8 @@ bool ISA(rows_fit)(const conv_geom *g) {
     }
     const grad_rows x = ISA(rows_plan)(g, 1, &none);
     const uint64_t reach = x.chunk * x.frame + (uint64_t)(g->oh * g->sh + g->kh) * x.pitch;
-    const uint64_t met = min_u32(g->o, x.chunk) * min_u32(g->kh, g->oh) * x.pitch * sizeof(float);
+    const uint64_t rows = min_u32(ceil_div(g->kh, g->sh), g->oh);
+    const uint64_t met = min_u32(g->o, x.chunk) * rows * x.pitch * sizeof(float);
     return met <= MET_BYTES && reach < UINT64_C(1) << 30 && x.unit_items < UINT64_C(1) << 31;
 }
 

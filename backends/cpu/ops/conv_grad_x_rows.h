@@ -6,7 +6,7 @@
 #include "gradient.h"
 
 #if defined(CPU_ISA_AVX512)
-#define ROW_WIDEST 16u
+#define ROW_WIDEST 24u
 #else
 #define ROW_WIDEST 7u
 #endif
