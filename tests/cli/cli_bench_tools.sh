@@ -1,4 +1,4 @@
-# tools/bench-torch, bench-cuda, bench-scale and plot-scale: the form of their tables, and clear refusals. PyTorch is
+# tools/bench-torch, bench-targets, bench-cuda, bench-scale and plot-scale: the form of their tables, and clear refusals. PyTorch is
 # played by a script that prints fixed figures.
 . "$(dirname "$0")/lib.sh"
 small_data data
@@ -54,6 +54,50 @@ expect 0 "$source_dir/tools/bench-torch" --stnrun "$stnrun" --rounds 1 --repeats
 [ "$(wc -l <out)" = 3 ] || bad "not a table of one network"
 grep -qE '^\| mnist-r-cnn \| [0-9.]+ / [0-9.]+ \| 40000.0 / 30000.0 \| [0-9.]+ \| [0-9.]+ \| [0-9]+ \| 800 \|$' out ||
     { bad "no row of figures" && cat out; }
+
+# tools/bench-targets: figures beside their targets; what fails is named, and the other groups are measured
+targets() {
+    "$source_dir/tools/bench-targets" --stnrun "$stnrun" --quick --networks mnist-r-cnn "$@"
+}
+expect 2 targets --nonsense
+one_line
+expect 2 targets nonsense
+one_line
+expect 2 "$source_dir/tools/bench-targets" --stnrun no/such
+one_line
+expect 0 "$source_dir/tools/bench-targets" --help
+says out "usage:"
+expect 0 targets torch data launches
+grep -qE '^\| mnist-r-cnn, PyTorch / stn \| [0-9.]+ \| at least 2\.20 \| yes \|$' out || { bad "no ratio to PyTorch" && cat out; }
+grep -qE '^\| mnist-r-cnn, memory of stn / PyTorch \| 0\.[0-9]+ \| at most 0\.50 \| (yes|no) \|$' out || bad "no memory"
+grep -qE '^\| mnist-r-cnn, % of the rate in memory \| [0-9.]+ \| at least 95\.0 \| (yes|no) \|$' out || bad "no rate of data"
+grep -qE '^\| mnist-r-sl1, launches a step \| [0-9]+ \| at most 40 \| yes \|$' out || bad "no launches"
+grep -qE '^[3-5] of 5 hold$' out || { bad "no count" && cat out; }
+mkdir programs
+cat >programs/bench_conv <<'SH'
+#!/bin/sh
+[ "$1" = layers ] || exit 7
+case $5 in
+f) printf 'GFLOP/s   forward      peak      %%    GB/s %% written\nsvhn 1   106.2   116.6   84.9   20.0   3.1\nplankton 1   98.5   116.8   84.0   27.2   99.6\n' ;;
+*) printf 'GFLOP/s   grad %s  %s dense\nsvhn 1   121.5   1.62x\nplankton 1   27.4\n' "$5" "$5" ;;
+esac
+SH
+chmod +x programs/bench_conv
+cp "$stnrun" programs/stnrun
+expect 1 "$source_dir/tools/bench-targets" --stnrun programs/stnrun layers shapes gradients
+cat >wanted <<'TXT'
+| what | figure | target | holds |
+|---|---|---|---|
+| svhn 1, % of the peak of multiply-adds | 84.9 | at least 85.0 | no |
+| plankton 1, % of the peak of stores | 99.6 | at least 85.0 | yes |
+| svhn 1, input gradient, times the dense rate | 1.62 | at least 1.50 | yes |
+| svhn 1, weight gradient, times the dense rate | 1.62 | at least 1.50 | yes |
+
+3 of 4 hold; not measured: shapes
+TXT
+cmp -s out wanted || { bad "another table of layers" && cat out; }
+says err "bench-targets: shapes: bench_conv sweep 16: status 7: no message"
+one_line
 
 # tools/bench-cuda: refusals only, as it needs a device of its own
 expect 2 "$source_dir/tools/bench-cuda" --script no/such
