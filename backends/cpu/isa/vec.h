@@ -37,6 +37,29 @@
 #include "vec_portable.h"
 #endif
 
+/* One register of a vector, where a kernel keeps more sums than all registers of its vectors would
+ * leave room for: REG_LANES lanes, V_REGS a vector; v_of makes a vector of them. */
+#if !defined(V_REGS)
+typedef vf vr;
+#define V_REGS 1u
+VEC vr vr_zero(void) {
+    return v_zero();
+}
+VEC vr vr_set1(float x) {
+    return v_set1(x);
+}
+VEC vr vr_load(const float *p) {
+    return v_load(p);
+}
+VEC vr vr_fma(vr x, vr y, vr z) {
+    return v_fma(x, y, z);
+}
+VEC vf v_of(const vr *reg) {
+    return *reg;
+}
+#endif
+#define REG_LANES (LANES / V_REGS)
+
 #if !defined(CPU_ISA_AVX512)
 /* The smaller magnitude of a, which is one, and b; a if b is none. */
 VEC vf v_least(vf a, vf b) {

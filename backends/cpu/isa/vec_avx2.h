@@ -17,6 +17,9 @@ typedef struct vm {
     __m256 a, b;
 } vm;
 
+typedef __m256 vr;
+#define V_REGS 2u
+
 #define VEC_BOTH(type, expr_a, expr_b)                                                             \
     (type) {                                                                                       \
         (expr_a), (expr_b)                                                                         \
@@ -67,6 +70,21 @@ VEC void v_store_n(float *p, vf x, uint32_t n) {
 }
 VEC vf v_fma(vf x, vf y, vf z) {
     return VEC_BOTH(vf, _mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
+}
+VEC vr vr_zero(void) {
+    return _mm256_setzero_ps();
+}
+VEC vr vr_set1(float x) {
+    return _mm256_set1_ps(x);
+}
+VEC vr vr_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+VEC vr vr_fma(vr x, vr y, vr z) {
+    return _mm256_fmadd_ps(x, y, z);
+}
+VEC vf v_of(const vr *reg) {
+    return VEC_BOTH(vf, reg[0], reg[1]);
 }
 VEC_BINARY(v_add, _mm256_add_ps)
 VEC_BINARY(v_sub, _mm256_sub_ps)

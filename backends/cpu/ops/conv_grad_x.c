@@ -245,7 +245,7 @@ static uint32_t list_item(const conv_geom *g) {
 static ways ways_of(const grad_x *x, uint64_t items) {
     const conv_geom *g = &x->g;
     const uint64_t taps = (uint64_t)g->kh * g->kw, pixels = (uint64_t)g->h * g->w;
-    const uint64_t row = min_u32(g->kh, g->h) * (7 * g->w + 20);
+    const uint64_t row = min_u32(g->kh, g->h) * (7 * g->w + 20 * V_REGS);
     ways cost = {UINT64_MAX, UINT64_MAX, UINT64_MAX};
     cost.cache = items * list_item(g) + x->chunks * pixels * 96;
     if (ISA(dense_fits)(g)) {

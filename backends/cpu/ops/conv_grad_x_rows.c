@@ -26,20 +26,33 @@ typedef struct row_job {
 typedef void (*row_fn)(const row_job *job);
 
 VEC void row_body(const row_job *job, const uint32_t vectors) {
+    vr part[ROW_WIDEST][V_REGS];
+    const item *end = job->end;
+    UNROLL
+    for (uint32_t k = 0; k < V_REGS; k++) {
+        vr acc[ROW_WIDEST];
+        UNROLL
+        for (uint32_t i = 0; i < vectors; i++) {
+            acc[i] = vr_zero();
+        }
+        const float *w = job->w + k * REG_LANES;
+        for (const item *it = job->item; it < end; it++) {
+            const vr g = vr_set1(it->g);
+            const float *at = w + it->at;
+            UNROLL
+            for (uint32_t i = 0; i < vectors; i++) {
+                acc[i] = vr_fma(g, vr_load(at + i * LANES), acc[i]);
+            }
+        }
+        UNROLL
+        for (uint32_t i = 0; i < vectors; i++) {
+            part[i][k] = acc[i];
+        }
+    }
     vf sum[ROW_WIDEST];
     UNROLL
     for (uint32_t i = 0; i < vectors; i++) {
-        sum[i] = v_zero();
-    }
-    const float *w = job->w;
-    const item *end = job->end;
-    for (const item *it = job->item; it < end; it++) {
-        const vf g = v_set1(it->g);
-        const float *at = w + it->at;
-        UNROLL
-        for (uint32_t i = 0; i < vectors; i++) {
-            sum[i] = v_fma(g, v_load(at + i * LANES), sum[i]);
-        }
+        sum[i] = v_of(part[i]);
     }
     float *out = job->out;
     if (job->add) {
@@ -62,12 +75,15 @@ VEC void row_body(const row_job *job, const uint32_t vectors) {
 }
 
 #define ROW_WIDTHS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
-#if defined(CPU_ISA_AVX512)
-#define ROW_WIDE(X)                                                                                \
-    X(8)                                                                                           \
-    X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24)
+#if defined(CPU_ISA_AVX512) || defined(CPU_ISA_AVX2)
+#define ROW_WIDE(X) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #else
 #define ROW_WIDE(X)
+#endif
+#if defined(CPU_ISA_AVX512)
+#define ROW_WIDER(X) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24)
+#else
+#define ROW_WIDER(X)
 #endif
 #define ROW_DEFINE(vectors)                                                                        \
     static __attribute__((noinline)) void row_##vectors(const row_job *job) {                      \
@@ -75,9 +91,11 @@ VEC void row_body(const row_job *job, const uint32_t vectors) {
     }
 ROW_WIDTHS(ROW_DEFINE)
 ROW_WIDE(ROW_DEFINE)
+ROW_WIDER(ROW_DEFINE)
 
 #define ROW_ENTRY(vectors) [vectors] = row_##vectors,
-static const row_fn row_kernel[ROW_WIDEST + 1] = {ROW_WIDTHS(ROW_ENTRY) ROW_WIDE(ROW_ENTRY)};
+static const row_fn row_kernel[ROW_WIDEST + 1] = {ROW_WIDTHS(ROW_ENTRY) ROW_WIDE(ROW_ENTRY)
+                                                      ROW_WIDER(ROW_ENTRY)};
 
 /* ---- plan ----------------------------------------------------------------------------------- */
 

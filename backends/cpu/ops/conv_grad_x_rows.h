@@ -7,6 +7,8 @@
 
 #if defined(CPU_ISA_AVX512)
 #define ROW_WIDEST 24u
+#elif defined(CPU_ISA_AVX2)
+#define ROW_WIDEST 14u
 #else
 #define ROW_WIDEST 7u
 #endif
