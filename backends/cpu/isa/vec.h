@@ -51,6 +51,9 @@ VEC vr vr_set1(float x) {
 VEC vr vr_load(const float *p) {
     return v_load(p);
 }
+VEC void vr_store(float *p, vr x) {
+    v_store(p, x);
+}
 VEC vr vr_fma(vr x, vr y, vr z) {
     return v_fma(x, y, z);
 }

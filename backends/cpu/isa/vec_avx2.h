@@ -80,6 +80,9 @@ VEC vr vr_set1(float x) {
 VEC vr vr_load(const float *p) {
     return _mm256_loadu_ps(p);
 }
+VEC void vr_store(float *p, vr x) {
+    _mm256_storeu_ps(p, x);
+}
 VEC vr vr_fma(vr x, vr y, vr z) {
     return _mm256_fmadd_ps(x, y, z);
 }

@@ -1,4 +1,4 @@
-/* CONV_GRAD_X and CONV_BLOCK_GRAD_X with few input channels, or into NCHW: lanes are 16 pixels of a
+/* CONV_GRAD_X and CONV_BLOCK_GRAD_X with few input channels, or into NCHW: lanes are pixels of a
  * row (slide.h), and only gradients that are not zero are taken. Where hardly any is zero
  * conv_grad_x_few.c takes all terms.
  *
@@ -17,8 +17,8 @@
 #define PLANE_BYTES (1024u << 10) /* gradients and sums of the images of a task */
 #define PLANE_IMAGES 16u
 
-/* Gradients that reach a strip of 16 input columns: those from column `first` (a multiple of 16, or
- * the first window of record `record`) on that the masks' `words` words keep. */
+/* Gradients that reach a strip of SLIDE_COLS input columns: those from column `first` (a multiple
+ * of 16, or the first window of record `record`) on that the masks' `words` words keep. */
 typedef struct plane_strip {
     uint32_t first, record, words;
 } plane_strip;
@@ -58,7 +58,8 @@ typedef struct plane {
 /* Gradient columns (windows) that reach a strip: *low .. *end - 1. */
 static void reaching(const plane *p, uint32_t strip, uint32_t *low, uint32_t *end) {
     const conv_geom *g = &p->g;
-    const uint32_t last = strip * LANES + LANES - 1 + g->pw, width = LANES + g->kw + p->spread - 1;
+    const uint32_t last = (strip + 1) * SLIDE_COLS - 1 + g->pw;
+    const uint32_t width = SLIDE_COLS + g->kw + p->spread - 1;
     const uint32_t first = last + 1 > width ? last + 1 - width : 0;
     *end = min_u32(p->to.cols, last / p->col_step + 1);
     *low = min_u32(*end, ceil_div(first, p->col_step));
@@ -98,7 +99,7 @@ static bool plane_steps(plane *p, bool windows) {
     p->advance = windows ? p->lines : g->sh;
     p->col_step = windows ? g->pool_sw * g->sw : g->sw;
     p->spread = windows ? (g->pool_kw - 1) * g->sw : 0;
-    p->strips = blocks_of(g->w);
+    p->strips = ceil_div(g->w, SLIDE_COLS);
     p->to.records = p->to.cols <= LANES ? 1 : p->strips;
     p->words = 1;
     bool fit = true;
@@ -118,14 +119,14 @@ static void plane_sizes(plane *p) {
     p->pitch = p->piece_rows + p->lines - 1;
     p->channels = g->c % 3 == 0 && p->pitch <= SLIDE_THREE ? 3 : 1;
     p->left = g->kw - 1 + p->spread;
-    p->places = p->left + LANES + p->spread;
-    p->line = (uint64_t)p->places + LANES;
-    p->frame = ((uint64_t)p->places * p->pitch + p->lines - 1) * LANES;
-    p->strip_size =
-        ((uint64_t)p->to.rows * p->advance + p->pieces * p->piece_rows + p->lines) * LANES;
+    p->places = p->left + SLIDE_COLS + p->spread;
+    p->line = (uint64_t)p->places + SLIDE_COLS;
+    p->frame = ((uint64_t)p->places * p->pitch + p->lines - 1) * SLIDE_COLS;
+    const uint32_t rows = p->to.rows * p->advance + p->pieces * p->piece_rows + p->lines;
+    p->strip_size = (uint64_t)ceil_div(rows, V_REGS) * LANES;
     p->image_size = g->c * p->strips * p->strip_size;
-    p->to.col_step = (int32_t)(g->sw * p->pitch * LANES);
-    p->to.line_step = (int32_t)LANES;
+    p->to.col_step = (int32_t)(g->sw * p->pitch * SLIDE_COLS);
+    p->to.line_step = (int32_t)SLIDE_COLS;
     if (p->windows) {
         const uint64_t records = (uint64_t)p->to.records;
         p->to.channel = records * p->to.rows * GRAD_RECORD;
@@ -151,7 +152,7 @@ static void plane_carve(plane *p, uint32_t threads, void *workspace) {
     p->frames =
         carve(&c, threads * (p->channels * p->pieces * p->frame + APART) * sizeof *p->frames);
     p->sums = carve(&c, threads * p->images * p->image_size * sizeof *p->sums);
-    p->totals = carve(&c, threads * p->images * p->image_size * sizeof *p->totals);
+    p->totals = carve(&c, (threads * p->images * p->image_size + LANES) * sizeof *p->totals);
     p->bytes = c.used;
 }
 
@@ -206,16 +207,16 @@ static void make_frames(const plane *p, uint32_t o, uint32_t c) {
     w += ((uint64_t)o * g->c + c) * g->kh * g->kw;
     /* All rows first: loads that overlap a store just made would wait for it. */
     for (uint32_t kh = 0; kh < g->kh; kh++) {
-        memcpy(p->kernel + kh * p->line + LANES - 1 + p->spread, w + (uint64_t)kh * g->kw,
+        memcpy(p->kernel + kh * p->line + SLIDE_COLS - 1 + p->spread, w + (uint64_t)kh * g->kw,
                g->kw * sizeof *w);
     }
     for (uint32_t kh = 0; kh < g->kh; kh++) {
         const uint32_t row = kh % p->piece_rows + p->lines - 1;
         const float *from = p->kernel + kh * p->line + p->places;
         float *to = p->frames + (c % p->channels * p->pieces + kh / p->piece_rows) * p->frame +
-                    (uint64_t)row * LANES;
+                    (uint64_t)row * SLIDE_COLS;
         for (uint32_t i = 0; i < p->places; i++) {
-            v_store(to + (uint64_t)i * p->pitch * LANES, v_load(--from));
+            vr_store(to + (uint64_t)i * p->pitch * SLIDE_COLS, vr_load(--from));
         }
     }
 }
@@ -240,14 +241,14 @@ static void slide_image(const plane *p, uint32_t i, uint32_t j, uint32_t c) {
                    (uint64_t)(p->windows ? strip->record : strip->first / LANES) * p->to.rows;
         job.keep = p->keep + (uint64_t)s * p->words;
         job.words = strip->words;
-        job.shift =
-            (((ptrdiff_t)p->left - (ptrdiff_t)(g->pw + s * LANES)) * p->pitch + (p->lines - 1)) *
-            (ptrdiff_t)LANES;
+        job.shift = (((ptrdiff_t)p->left - (ptrdiff_t)(g->pw + s * SLIDE_COLS)) * p->pitch +
+                     (p->lines - 1)) *
+                    (ptrdiff_t)SLIDE_COLS;
         for (uint32_t piece = p->pieces; piece-- > 0;) {
             const uint32_t row = piece * p->piece_rows;
             const uint32_t rows = min_u32(p->piece_rows, g->kh - row) + p->lines - 1;
             job.frame = p->frames + piece * p->frame;
-            job.sum = sum + (uint64_t)row * LANES;
+            job.sum = sum + (uint64_t)row * SLIDE_COLS;
             ISA(slide_kernel)(rows, p->windows, p->channels == 3)(&job);
         }
     }
@@ -283,15 +284,16 @@ void ISA(plane_clear)(const cpu_call *call, const map_addr *x, uint32_t n) {
 }
 
 void ISA(plane_store)(const cpu_call *call, const conv_geom *g, const map_addr *x, uint32_t n,
-                      const float *sums, uint64_t strip_size, uint32_t top, uint32_t rows) {
+                      const float *sums, uint32_t cols, uint64_t strip_size, uint32_t top,
+                      uint32_t rows) {
     float *image = (float *)call->out[0] + n * x->image + (uint64_t)top * g->w * x->step;
     vi seen = vi_set1(0);
     for (uint32_t c = 0; c < g->c; c++) {
-        for (uint32_t s = 0; s < blocks_of(g->w); s++, sums += strip_size) {
-            float *to = image + map_channel(x, c) + (uint64_t)s * LANES * x->step;
+        for (uint32_t w = 0; w < g->w; w += cols, sums += strip_size) {
+            float *to = image + map_channel(x, c) + (uint64_t)w * x->step;
             for (uint32_t h = 0; h < rows; h++) {
-                store_row(x, sums + (uint64_t)h * LANES, to + (uint64_t)h * g->w * x->step,
-                          min_u32(LANES, g->w - s * LANES), &seen);
+                store_row(x, sums + (uint64_t)h * cols, to + (uint64_t)h * g->w * x->step,
+                          min_u32(cols, g->w - w), &seen);
             }
         }
     }
@@ -323,9 +325,9 @@ static void plane_task(void *user, uint32_t task, uint32_t thread) {
         }
     }
     for (uint32_t i = 0; i < images; i++) {
-        const float *totals = p.totals + i * p.image_size + (uint64_t)p.g.ph * LANES;
+        const float *totals = p.totals + i * p.image_size + (uint64_t)p.g.ph * SLIDE_COLS;
         ISA(plane_clear)(p.call, &p.x, first + i);
-        ISA(plane_store)(p.call, &p.g, &p.x, first + i, totals, p.strip_size, 0, p.g.h);
+        ISA(plane_store)(p.call, &p.g, &p.x, first + i, totals, SLIDE_COLS, p.strip_size, 0, p.g.h);
     }
 }
 
@@ -348,8 +350,8 @@ static void run_bits(plane *p) {
  * meets the kernel rows of every input channel, in one strip or two. */
 static uint64_t bits_cost(const plane *p, uint64_t items) {
     const conv_geom *g = &p->g;
-    const uint64_t each = g->c * 10u * g->kh + g->c / p->channels * 38u;
-    return items * each * (LANES + g->kw - 1) / LANES;
+    const uint64_t each = g->c * 10u * g->kh / V_REGS + g->c / p->channels * 38u;
+    return items * each * (SLIDE_COLS + g->kw - 1) / SLIDE_COLS;
 }
 
 /* Whether conv_grad_x_few.c, which takes all terms, would win if as few gradients as can be were
@@ -384,7 +386,7 @@ static void run_plane(const cpu_call *call) {
 bool ISA(conv_grad_plane)(const stn_kernel *k, uint32_t threads, cpu_impl *impl) {
     const plane p = plane_plan(k, threads, NULL);
     const uint64_t limit = UINT64_C(1) << 30;
-    const uint64_t reach = ((uint64_t)p.g.ow * p.g.sw + p.places) * p.pitch * LANES;
+    const uint64_t reach = ((uint64_t)p.g.ow * p.g.sw + p.places) * p.pitch * SLIDE_COLS;
     if (reach >= limit || p.frame * p.pieces >= limit || p.image_size >= limit) {
         return false;
     }

@@ -9,8 +9,10 @@
 void ISA(plane_clear)(const cpu_call *call, const map_addr *x, uint32_t n);
 
 /* Snaps the sums of rows top .. top + rows - 1 of image n and stores them as its gradient: strips
- * of 16 columns whose first rows are strip_size floats apart, [C][strips][strip_size]. */
+ * of `cols` columns whose first rows are strip_size floats apart, [C][strips][strip_size]. Reads
+ * whole vectors. */
 void ISA(plane_store)(const cpu_call *call, const conv_geom *g, const map_addr *x, uint32_t n,
-                      const float *sums, uint64_t strip_size, uint32_t top, uint32_t rows);
+                      const float *sums, uint32_t cols, uint64_t strip_size, uint32_t top,
+                      uint32_t rows);
 
 #endif

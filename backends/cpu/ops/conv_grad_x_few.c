@@ -250,7 +250,7 @@ static void few_task(void *user, uint32_t n, uint32_t thread) {
     for (uint32_t top = 0; top < f.g.h; top += f.band) {
         const uint32_t rows = min_u32(f.band, f.g.h - top);
         few_band(&f, n, top);
-        ISA(plane_store)(f.call, &f.g, &f.x, n, f.totals, strip, top, rows);
+        ISA(plane_store)(f.call, &f.g, &f.x, n, f.totals, LANES, strip, top, rows);
     }
 }
 

@@ -4,13 +4,13 @@
 #include "gradient_bits.h"
 
 /* The window moves a row down: its first row is stored at `row`, a new one loaded behind it. */
-VEC void slide_down(float *row, const uint32_t rows, vf a[SLIDE_MAX]) {
-    v_store(row, a[0]);
+VEC void slide_down(float *row, const uint32_t rows, vr a[SLIDE_MAX]) {
+    vr_store(row, a[0]);
     UNROLL
     for (uint32_t k = 0; k + 1 < rows; k++) {
         a[k] = a[k + 1];
     }
-    a[rows - 1] = v_load(row + rows * LANES);
+    a[rows - 1] = vr_load(row + rows * SLIDE_COLS);
 }
 
 VEC void slide_body(const slide *job, const uint32_t rows, const bool windows,
@@ -21,10 +21,10 @@ VEC void slide_body(const slide *job, const uint32_t rows, const bool windows,
     const float *frame = job->frame;
     const ptrdiff_t shift = job->shift;
     float *row = job->sum;
-    vf a[3][SLIDE_MAX];
+    vr a[3][SLIDE_MAX];
     UNROLL
     for (uint32_t i = 0; i < channels * rows; i++) {
-        a[i / rows][i % rows] = v_load(row + i / rows * job->sum_step + i % rows * LANES);
+        a[i / rows][i % rows] = vr_load(row + i / rows * job->sum_step + i % rows * SLIDE_COLS);
     }
     for (uint32_t step = 0; step < job->steps; step++) {
         for (uint32_t m = 0; m < words; m++) {
@@ -34,7 +34,7 @@ VEC void slide_body(const slide *job, const uint32_t rows, const bool windows,
             for (; left != 0; left &= left - 1) {
                 const uint32_t bit = (uint32_t)__builtin_ctzll(left);
                 const uint32_t i = windows ? bit % LANES : bit;
-                const vf value = v_set1(g[i]);
+                const vr value = vr_set1(g[i]);
                 const float *w = frame + (at[i] + shift);
                 UNROLL
                 for (uint32_t c = 0; c < channels; c++, w += job->frame_step) {
@@ -42,12 +42,12 @@ VEC void slide_body(const slide *job, const uint32_t rows, const bool windows,
                     __asm__("" : "+r"(w));
                     UNROLL
                     for (uint32_t k = 0; k < rows; k++) {
-                        a[c][k] = v_fma(value, v_load(w + k * LANES), a[c][k]);
+                        a[c][k] = vr_fma(value, vr_load(w + k * SLIDE_COLS), a[c][k]);
                     }
                 }
             }
         }
-        for (uint32_t i = 0; i < (windows ? 2 : job->advance); i++, row += LANES) {
+        for (uint32_t i = 0; i < (windows ? 2 : job->advance); i++, row += SLIDE_COLS) {
             UNROLL
             for (uint32_t c = 0; c < channels; c++) {
                 slide_down(row + c * job->sum_step, rows, a[c]);
@@ -56,16 +56,19 @@ VEC void slide_body(const slide *job, const uint32_t rows, const bool windows,
     }
     UNROLL
     for (uint32_t i = 0; i < channels * rows; i++) {
-        v_store(row + i / rows * job->sum_step + i % rows * LANES, a[i / rows][i % rows]);
+        vr_store(row + i / rows * job->sum_step + i % rows * SLIDE_COLS, a[i / rows][i % rows]);
     }
 }
 
 #define SLIDE_FEW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #if defined(CPU_ISA_AVX512)
 #define SLIDE_THREE_EACH(X) SLIDE_FEW(X) X(8)
-#define SLIDE_EACH(X) SLIDE_THREE_EACH(X) X(9) X(10) X(11) X(12)
 #else
 #define SLIDE_THREE_EACH(X)
+#endif
+#if defined(CPU_ISA_AVX512) || defined(CPU_ISA_AVX2)
+#define SLIDE_EACH(X) SLIDE_FEW(X) X(8) X(9) X(10) X(11) X(12)
+#else
 #define SLIDE_EACH(X) SLIDE_FEW(X)
 #endif
 

@@ -1,10 +1,10 @@
 /* A window of rows that slides down the input gradient, in registers.
  *
- * A strip is 16 columns of the input gradient, one vector a row. A step takes one line (row of the
- * convolution's output), or the two lines under a row of pool windows; their non-zero gradients
- * touch the rows of the window, each by
+ * A strip is SLIDE_COLS columns of the input gradient, one register a row. A step takes one line
+ * (row of the convolution's output), or the two lines under a row of pool windows; their non-zero
+ * gradients touch the rows of the window, each by
  *
- *   window[k] = fma(g, frame[at + k * 16 + lane], window[k])
+ *   window[k] = fma(g, frame[at + k * SLIDE_COLS + lane], window[k])
  *
  * and then the window moves down. So a gradient costs one term a row and no traffic with the sums.
  * A frame holds the kernel moved to each column that it can have against a strip, so that every
@@ -24,10 +24,15 @@
 #if defined(CPU_ISA_AVX512)
 #define SLIDE_MAX 12u
 #define SLIDE_THREE 8u
+#elif defined(CPU_ISA_AVX2)
+#define SLIDE_MAX 12u
+#define SLIDE_THREE 0u
 #else
 #define SLIDE_MAX 7u
 #define SLIDE_THREE 0u
 #endif
+
+#define SLIDE_COLS REG_LANES
 
 #define SLIDE_WORD 64u /* bits of a mask of one line: its columns */
 
@@ -40,7 +45,7 @@ typedef struct slide {
     ptrdiff_t shift; /* added to every `at` */
     uint32_t steps, words, advance;
     uint64_t pitch, at_pitch, word_step;
-    float *sum;                    /* [steps * advance + rows][16] */
+    float *sum;                    /* [steps * advance + rows][SLIDE_COLS] */
     uint64_t frame_step, sum_step; /* from channel to channel, if there are three */
 } slide;
 
