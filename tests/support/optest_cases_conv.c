@@ -187,10 +187,11 @@ static const struct block_shape {
     /* Rows of more windows than are undone at once: 3 x 3 with stride 2, and overlapping more. */
     {{2, 5, 7, 74, 17, 3, 3, 1, 1, 1, 1, 2, 2, false}, 3, 2, 1, 0.1f},
     {{1, 6, 6, 41, 18, 2, 3, 1, 1, 0, 1, 1, 1, false}, 3, 1, 0, 0.0f},
-    /* Narrow maps, whose rows are summed in registers: the widest one, one of padding on all sides,
-     * strides, two columns, more items than are copied at once. */
+    /* Narrow maps, whose rows are summed in registers: the widest ones, one of padding on all
+     * sides, strides, two columns, more items than are copied at once. */
     {{3, 18, 9, 16, 20, 8, 7, 1, 1, 0, 0, 2, 3, false}, 2, 2, 1, 0.0f},
     {{2, 18, 13, 24, 20, 9, 20, 3, 2, 4, 6, 2, 2, false}, 0, 0, 1, 0.0f},
+    {{2, 17, 11, 14, 18, 7, 12, 1, 1, 3, 4, 2, 2, false}, 2, 2, 1, 0.0f},
     {{2, 5, 19, 19, 33, 11, 11, 3, 3, 5, 5, 2, 2, false}, 0, 0, 1, 0.1f},
     {{5, 33, 7, 6, 18, 7, 5, 1, 1, 3, 2, 2, 4, false}, 2, 2, 1, 0.0f},
     {{2, 17, 12, 7, 33, 6, 4, 2, 3, 1, 1, 2, 2, false}, 0, 0, 1, 0.0f},
