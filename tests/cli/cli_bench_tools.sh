@@ -68,7 +68,7 @@ one_line
 expect 0 "$source_dir/tools/bench-targets" --help
 says out "usage:"
 expect 0 targets torch data launches
-grep -qE '^\| mnist-r-cnn, PyTorch / stn \| [0-9.]+ \| at least 2\.20 \| yes \|$' out || { bad "no ratio to PyTorch" && cat out; }
+grep -qE '^\| mnist-r-cnn, PyTorch / stn \| [0-9.]+ \([0-9.]+\) \| at least 2\.20 \| yes \|$' out || { bad "no ratio to PyTorch" && cat out; }
 grep -qE '^\| mnist-r-cnn, memory of stn / PyTorch \| 0\.[0-9]+ \| at most 0\.50 \| (yes|no) \|$' out || bad "no memory"
 grep -qE '^\| mnist-r-cnn, % of the rate in memory \| [0-9.]+ \| at least 95\.0 \| (yes|no) \|$' out || bad "no rate of data"
 grep -qE '^\| mnist-r-sl1, launches a step \| [0-9]+ \| at most 40 \| yes \|$' out || bad "no launches"

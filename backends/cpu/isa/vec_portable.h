@@ -74,13 +74,35 @@ VEC vf v_load_n(const float *p, uint32_t n) {
 VEC void v_store_n(float *p, vf x, uint32_t n) {
     memcpy(p, &x, n * sizeof *p);
 }
+#if defined(__FMA__) || defined(__aarch64__)
+typedef vec_f4 vr;
+#define V_REGS 4u
+VEC vr vr_fma(vr x, vr y, vr z) {
 #if defined(__FMA__)
-VEC vf v_fma(vf x, vf y, vf z) {
-    VEC_MAP(vf, (vec_f4)_mm_fmadd_ps((__m128)x.q[i], (__m128)y.q[i], (__m128)z.q[i]));
+    return (vec_f4)_mm_fmadd_ps((__m128)x, (__m128)y, (__m128)z);
+#else
+    return (vec_f4)vfmaq_f32((float32x4_t)z, (float32x4_t)x, (float32x4_t)y);
+#endif
 }
-#elif defined(__aarch64__)
 VEC vf v_fma(vf x, vf y, vf z) {
-    VEC_MAP(vf, (vec_f4)vfmaq_f32((float32x4_t)z.q[i], (float32x4_t)x.q[i], (float32x4_t)y.q[i]));
+    VEC_MAP(vf, vr_fma(x.q[i], y.q[i], z.q[i]));
+}
+VEC vr vr_zero(void) {
+    return (vec_f4){0.0f, 0.0f, 0.0f, 0.0f};
+}
+VEC vr vr_set1(float x) {
+    return (vec_f4){x, x, x, x};
+}
+VEC vr vr_load(const float *p) {
+    vr r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+VEC void vr_store(float *p, vr x) {
+    memcpy(p, &x, sizeof x);
+}
+VEC vf v_of(const vr *reg) {
+    VEC_MAP(vf, reg[i]);
 }
 #elif defined(__SSE2__)
 /* Two products and sums in double, and the doubt of either: word lanes 0 and 2 of `half` (the 29

@@ -75,7 +75,7 @@ VEC void row_body(const row_job *job, const uint32_t vectors) {
 }
 
 #define ROW_WIDTHS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
-#if defined(CPU_ISA_AVX512) || defined(CPU_ISA_AVX2)
+#if defined(CPU_ISA_AVX512) || V_REGS == 2
 #define ROW_WIDE(X) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #else
 #define ROW_WIDE(X)

@@ -66,7 +66,7 @@ VEC void slide_body(const slide *job, const uint32_t rows, const bool windows,
 #else
 #define SLIDE_THREE_EACH(X)
 #endif
-#if defined(CPU_ISA_AVX512) || defined(CPU_ISA_AVX2)
+#if defined(CPU_ISA_AVX512) || V_REGS > 1
 #define SLIDE_EACH(X) SLIDE_FEW(X) X(8) X(9) X(10) X(11) X(12)
 #else
 #define SLIDE_EACH(X) SLIDE_FEW(X)

@@ -24,7 +24,7 @@
 #if defined(CPU_ISA_AVX512)
 #define SLIDE_MAX 12u
 #define SLIDE_THREE 8u
-#elif defined(CPU_ISA_AVX2)
+#elif V_REGS > 1
 #define SLIDE_MAX 12u
 #define SLIDE_THREE 0u
 #else
