@@ -7,11 +7,11 @@
  * All figures are medians of two things that run in turn, ratios those of the pairs. layers: those
  * of the study's networks, dense work counted. A forward convolution runs in turn with
  * multiply-adds in registers for the same time on as many threads (1 if not given), and with loops
- * that store as many bytes as its outputs have, through the caches and past them: "% written" is
- * the share of its time that the faster of them takes. A gradient runs in turn with that of the
- * same layer without pool and zeros. sweep: unusual shapes against the usual shape next to them
- * that does no less work (stride 1, an odd kernel, whole blocks of channels, a map of a multiple of
- * 8); printed are those that take more than WORST times as long, and the worst of each operator.
+ * that store as many bytes as it does, through the caches and past them: "% written" is the share
+ * of its time that the faster of them takes. A gradient runs in turn with that of the same layer
+ * without pool and zeros. sweep: unusual shapes against the usual shape next to them that does no
+ * less work (stride 1, an odd kernel, whole blocks of channels, a map of a multiple of 8); printed
+ * are those that take more than WORST times as long, and the worst of each operator.
  */
 #include <math.h>
 #include <stdio.h>
@@ -126,7 +126,8 @@ static int32_t compare(optest_dev *dev, const layer *one, const layer *two, uint
 
 /* A forward operator and what only stores its outputs, in turn, both ways to store. */
 static int32_t show_stores(bench *b, const bench_peak *peak, stn_err *err) {
-    const uint64_t bytes = stn_tensor_bytes(&b->out[0]) + stn_tensor_bytes(&b->out[1]);
+    const uint64_t index = b->layer.pool > 0 ? stn_tensor_bytes(&b->out[1]) : 0;
+    const uint64_t bytes = stn_tensor_bytes(&b->out[0]) + index;
     bench_stores stores;
     bench_pair pair[2];
     STN_TRY(bench_stores_open(&stores, peak, bytes, err));
