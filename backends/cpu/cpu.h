@@ -79,7 +79,8 @@ typedef struct cpu_probe {
     uint32_t flops;                             /* of one round */
     float (*fma)(uint64_t rounds, float start); /* on registers; the result depends on all of it */
     void (*triad)(float *a, const float *b, const float *c, uint64_t n); /* n % 16 = 0 */
-    void (*store)(float *a, uint64_t n, bool past); /* past the caches; n % 16 = 0 */
+    /* Stores, past the caches or through them; n % 16 = 0. NULL in the reference set. */
+    void (*store)(float *a, uint64_t n, bool past);
 } cpu_probe;
 extern const cpu_probe cpu_ref_probe, cpu_sse2_probe, cpu_portable_probe, cpu_avx2_probe,
     cpu_avx512_probe;

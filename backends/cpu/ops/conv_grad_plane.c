@@ -346,8 +346,9 @@ static void run_bits(plane *p) {
     cpu_pool_run(p->call->pool, ceil_div(p->rows, p->images), plane_task, p);
 }
 
-/* What an image with so many non-zero gradients takes, in eighths of a cycle as measured: each
- * meets the kernel rows of every input channel, in one strip or two. */
+/* What an image with so many non-zero gradients takes, in eighths of a cycle as measured with
+ * AVX-512, less in proportion for registers of fewer lanes: each meets the kernel rows of every
+ * input channel, in one strip or two. */
 static uint64_t bits_cost(const plane *p, uint64_t items) {
     const conv_geom *g = &p->g;
     const uint64_t each = g->c * 10u * g->kh / V_REGS + g->c / p->channels * 38u;
